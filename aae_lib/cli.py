@@ -1,0 +1,197 @@
+"""`aae`: fetch data, train runs into the store, read the claims, look at this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from aae_lib import __version__, claims, data, store
+from aae_lib.config import PROFILES, profile
+from aae_lib.errors import UserError
+from aae_lib.experiments import EXPERIMENTS, by_name
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0, or 2 for a user's mistake, told in one line."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.command(options)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"aae: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("aae: interrupted; the last checkpoint stands, and the same command goes on.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors that point to the help."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(
+        prog="aae",
+        description="Adversarial autoencoders, reproduced: train the paper's models and check its numbers.",
+        epilog="Start with 'aae doctor'; then 'aae train mnist_100' and 'aae claims'. "
+        "'make book' does all of it and builds the book.",
+    )
+    parser.add_argument("--version", action="version", version=f"aae {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    fetch = commands.add_parser(
+        "fetch",
+        help="download and verify MNIST",
+        description="Download what is missing of MNIST into $AAE_DATA (default data/cache), each file checked by sha256.",
+    )
+    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
+    fetch.set_defaults(command=_fetch)
+
+    train = commands.add_parser(
+        "train",
+        help="train, resume or load runs of one experiment",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train replicates of one experiment into the run store ($AAE_RUNS, default _build/runs).\n"
+        "A run that is there is loaded; one that stopped half-way goes on from its last checkpoint, to the\n"
+        "same weights. A longer profile continues a shorter one.\n\nExperiments:\n"
+        + "\n".join(f"  {e.name:18} {e.paper}" for e in EXPERIMENTS.values())
+        + "\n\nProfiles:\n"
+        + "\n".join(f"  {p.name:18} {p.purpose}" for p in PROFILES.values()),
+        epilog="Example: aae train mnist_100 --profile standard --seeds 0-2",
+    )
+    train.add_argument("experiment", metavar="EXPERIMENT", help="one of the names below")
+    train.add_argument("--profile", default="quick", help="how far to train (default: quick)")
+    train.add_argument("--seeds", help="replicates, as 0-9 or 0,3,5 (default: the profile's number, from 0)")
+    train.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    train.add_argument("--data", default="mnist", help="mnist, or an image archive (.npz; see data/README.md)")
+    train.add_argument("--allow-cpu", action="store_true", help="let the paper profile run without a GPU")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.set_defaults(command=_train)
+
+    ledger = commands.add_parser(
+        "claims",
+        help="every number of the paper beside ours, with a verdict",
+        description="List every claim of data/claims.toml beside the published evidence in data/results, "
+        "or beside this machine's own runs.",
+    )
+    ledger.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    ledger.add_argument("--profile", help="judge this machine's results of a profile (_build/results/PROFILE)")
+    ledger.set_defaults(command=_claims)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine has, and what each profile would take on it",
+        description="Report device, data, versions and disk, time a few training steps, and estimate each profile.",
+    )
+    doctor.add_argument("--device", default="auto", help="cpu, cuda, … (default: a GPU if there is one)")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    for path in data.fetch(quiet=options.quiet):
+        print(path)
+
+
+def _train(options: argparse.Namespace) -> None:
+    experiment, chosen = by_name(options.experiment), profile(options.profile)
+    seeds = parse_seeds(options.seeds) if options.seeds else list(range(chosen.replicates))
+    from aae_lib.training import fit, require_gpu  # torch takes seconds to import
+
+    require_gpu(chosen, options.device, options.allow_cpu)
+    dataset = data.load(options.data)
+    if chosen.name == "smoke":
+        dataset = data.subset(dataset)
+    for seed in seeds:
+        run = fit(
+            chosen.apply(experiment),
+            dataset,
+            seed=seed,
+            epochs=chosen.epochs_of(experiment),
+            device=options.device,
+            quiet=options.quiet,
+        )
+        last = {k: round(v[-1], 4) for k, v in run.history.items()}
+        print(f"{experiment.name} seed {seed}: {last}")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from "0-9", "3" or "0,2,5-7". Raises UserError for anything else."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError:
+        seeds = []
+    if not seeds or len(seeds) > 10_000:
+        raise UserError(f"--seeds '{text}' is not a list of seeds; write 0-9 or 0,3,5.")
+    return list(dict.fromkeys(seeds))
+
+
+def _claims(options: argparse.Namespace) -> None:
+    folder = store.REPOSITORY / "data" / "results"
+    if options.profile:
+        folder = store.build_root() / "results" / profile(options.profile).name
+    rows = claims.scorecard(folder)
+    print(json.dumps(claims.as_json(rows), indent=2) if options.json else claims.render(rows))
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    def line(what: str, found: object) -> None:
+        print(f"{what:12} {found}")
+
+    line("aae", f"{__version__}, commit {store.provenance('cpu', 0)['commit']}")
+    line("python", sys.version.split()[0])
+    for package in ("torch", "numpy", "jupyter-book", "papermill", "snakemake"):
+        try:
+            line(package, version(package))
+        except PackageNotFoundError:
+            line(package, "missing: run 'make setup'")
+    for what, folder in (("data", data.root()), ("run store", store.runs_root())):
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        line(what, f"{folder} ({shutil.disk_usage(existing).free / 2**30:.1f} GiB free)")
+    line("MNIST", _mnist_state())
+
+    from aae_lib.training import choose_device, seconds_per_epoch
+
+    device = choose_device(options.device)
+    hardware = store.provenance(device, 0)["hardware"]
+    line("device", f"{device}: {hardware['accelerator'] or hardware['processor']}, {hardware['cores']} cores")
+    print("\nWhat each profile would take here (timed on a few steps):\n")
+    columns = [p for p in PROFILES.values() if p.name != "smoke"]
+    print(f"{'experiment':18} {'one epoch':>10} " + " ".join(f"{p.name:>12}" for p in columns))
+    for experiment in EXPERIMENTS.values():
+        epoch = seconds_per_epoch(experiment, device)
+        cells = [epoch * p.epochs_of(experiment) * p.replicates for p in columns]
+        print(f"{experiment.name:18} {_duration(epoch):>10} " + " ".join(f"{_duration(c):>12}" for c in cells))
+
+
+def _mnist_state() -> str:
+    missing = [name for name in data.MNIST_SHA256 if data.find(name) is None]
+    return f"missing {', '.join(missing)}: run 'aae fetch'" if missing else "here"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

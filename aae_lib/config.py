@@ -1,0 +1,159 @@
+"""What is trained, and how far: experiments as frozen values, and the profiles that cut their schedule.
+
+An experiment is one row of the paper: the codes with their priors, what the decoder and the discriminators
+see, the rates of each cost. Its defaults are the paper's (Appendix A.2.1 unless a comment says otherwise).
+Nothing here needs torch, so that the command line and Snakemake can read configurations quickly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal
+
+from aae_lib.errors import UserError, suggest
+from aae_lib.priors import Categorical, Prior
+
+MATHEMATICS = 1
+"""Part of every configuration hash: raise it when a default or the training procedure changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Gradient descent of one cost: initial learning rate and momentum."""
+
+    learning_rate: float
+    momentum: float
+
+
+@dataclass(frozen=True)
+class Code:
+    """One code of the autoencoder: its name in the formulas and the prior imposed on it."""
+
+    name: str
+    prior: Prior
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One model with its training schedule. Paper: §2–§7, Appendix A."""
+
+    name: str
+    paper: str = field(metadata={"hashed": False})  # where the paper describes it
+    codes: tuple[Code, ...]
+    method: Literal["aae", "vae"] = "aae"
+
+    # Networks
+    posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic"  # §2, end
+    noise_dim: int = 10  # of η, for the universal approximator; the paper gives none
+    hidden: int = 1000  # A.1, A.2.1: "two layers of 1000 hidden units"
+    layers: int = 2
+    output: Literal["sigmoid", "linear"] = "sigmoid"  # "sigmoid is better for sample visualization"
+    batch_norm: Literal["none", "encoder", "autoencoder"] = "none"  # "did not help" on MNIST
+    init_std: float = 0.01  # A.1, for every weight; biases start at zero
+
+    # What joins the codes
+    combine: Literal["concatenate", "sum"] = "concatenate"  # §5: y ⊕ z; §7: y·W_C + z
+    head_distance: float | None = None  # §7: the threshold η under which cluster heads repel
+    head_scale: float | None = None  # §7, Fig 11d: W_C fixed to this multiple of the identity
+    decoder_label: bool = False  # §4: the decoder gets the true one-hot label
+    discriminator_label: bool = False  # §2.3: the discriminator gets the label, and an 11th class
+    labels: int | None = None  # labelled training examples; None uses none
+
+    # Costs; None switches a phase off
+    reconstruction: Rates | None = Rates(0.01, 0.9)
+    adversarial: Rates | None = Rates(0.1, 0.1)
+    supervised: Rates | None = None  # §5: Rates(0.1, 0.9)
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"  # half the squared error, or the VAE's choice
+
+    # Regularisers of the input and, for the baseline network, of the hidden layers
+    input_noise: float = 0.0
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+
+    # Schedule
+    batch_size: int = 100  # A.1
+    epochs: int = 5000
+    milestones: tuple[int, ...] = (50, 1000)  # all rates × 0.1 after these epochs
+    decay: float = 0.1
+
+    # Data
+    data: str = "mnist"
+    train_images: int | None = None  # only the first so many training images (smoke profile)
+
+    def code(self, name: str) -> Code:
+        """The code called `name`. Raises KeyError if there is none."""
+        return {code.name: code for code in self.codes}[name]
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits that name this configuration: equal for equal mathematics, whatever the seed.
+
+        Only fields that differ from their default enter, so that a field added later does not
+        rename the runs that do not use it.
+        """
+        text = json.dumps({"mathematics": MATHEMATICS, **self.describe()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def describe(self) -> dict[str, Any]:
+        """The fields that differ from their default, as plain JSON values."""
+        return {
+            f.name: _plain(getattr(self, f.name))
+            for f in fields(self)
+            if f.metadata.get("hashed", True)
+            and (f.default is MISSING or getattr(self, f.name) != f.default)
+        }
+
+    def rate_factor(self, epoch: int) -> float:
+        """The factor on all learning rates during the `epoch`-th epoch, counted from 1. Paper: A.2.1."""
+        return self.decay ** sum(epoch > milestone for milestone in self.milestones)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        kind = type(value).__name__
+        return {"kind": kind, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How far along an experiment's schedule a run goes, and how many replicates there are."""
+
+    name: str
+    epochs: int | None  # None: all the paper's
+    replicates: int
+    train_images: int | None
+    purpose: str
+
+    def epochs_of(self, experiment: Experiment) -> int:
+        """Epochs that this profile trains `experiment` for; never more than the paper."""
+        return min(self.epochs or experiment.epochs, experiment.epochs)
+
+    def apply(self, experiment: Experiment) -> Experiment:
+        """The experiment as this profile runs it: unchanged but for smoke's few images."""
+        return replace(experiment, train_images=self.train_images)
+
+
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile("smoke", 2, 1, 300, "tests: every chapter in seconds, on 300 images; never published"),
+        Profile("quick", 1, 1, None, "the whole book in minutes on two cores (the default)"),
+        Profile("standard", 50, 3, None, "hours on two cores, minutes on a GPU"),
+        Profile("paper", None, 10, None, "the paper's own schedule and ten replicates; needs a GPU"),
+    )
+}
+
+
+def profile(name: str) -> Profile:
+    """The profile called `name`. Raises UserError with the nearest valid name."""
+    if name not in PROFILES:
+        raise UserError(f"unknown profile '{name}'; {suggest(str(name), PROFILES)}")
+    return PROFILES[name]
+
+
+def labels_code(experiment: Experiment) -> str | None:
+    """Name of the code that holds a class or cluster: the categorical one; None if there is none."""
+    return next((c.name for c in experiment.codes if isinstance(c.prior, Categorical)), None)

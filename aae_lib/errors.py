@@ -1,0 +1,25 @@
+"""What a user did wrong, said in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake or a bad input that the user can mend: shown as its message alone, exit code 2.
+
+    The message says what is wrong, where, and what to do next.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for this; a notebook then shows the message and no traceback.
+        return [f"{type(self).__name__}: {self}"]
+
+
+def suggest(name: str, valid: Iterable[str]) -> str:
+    """The end of a message about an unknown `name`: the nearest valid one, and all of them."""
+    valid = list(valid)
+    near = get_close_matches(name, valid, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Valid: {', '.join(valid)}."

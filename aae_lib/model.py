@@ -1,0 +1,202 @@
+"""The adversarial autoencoder, one object for every section of the paper.
+
+    x ── encoder ──► heads ──► codes {z, y, …} ── combine ──► decoder ──► x̂
+                                  │
+                                  └── one discriminator per code, against that code's prior
+
+Which codes there are, what the decoder and the discriminators see, comes from an `Experiment`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import one_hot
+
+from aae_lib.config import Experiment
+from aae_lib.networks import affine, discriminator, initialise, perceptron
+from aae_lib.priors import Categorical
+
+
+class AdversarialAutoencoder(nn.Module):
+    """Encoder, decoder and discriminators of one experiment. Paper: §2, Fig 1, 3, 6, 8, 10.
+
+    `pixels` is the size of an image, `classes` the number of labels. Weights are drawn with `generator`.
+    """
+
+    def __init__(self, experiment: Experiment, pixels: int, classes: int, generator: Generator):
+        super().__init__()
+        e = self.experiment = experiment
+        self.classes = classes
+        trunk = [e.hidden] * e.layers
+        in_encoder, in_decoder = e.batch_norm != "none", e.batch_norm == "autoencoder"
+
+        noise = e.noise_dim if e.posterior == "universal" else 0
+        self.encoder = perceptron(
+            [pixels + noise, *trunk], batch_norm=in_encoder, dropout=e.hidden_dropout
+        )
+        self.heads = nn.ModuleDict()
+        for code in e.codes:
+            outputs = code.prior.dim * (2 if self._is_gaussian(code.name) else 1)
+            self.heads[code.name] = nn.Sequential(*affine(e.hidden, outputs, batch_norm=in_encoder))
+
+        if e.reconstruction:
+            dims = {code.name: code.prior.dim for code in e.codes}
+            if e.combine == "sum":  # §7: W_C maps the m-way label to the n dimensions of z
+                inputs = dims["z"]
+                self.cluster_heads = nn.Parameter(torch.empty(dims["y"], dims["z"]))
+            else:
+                inputs = sum(dims.values())
+            inputs += classes * e.decoder_label
+            self.decoder = perceptron([inputs, *trunk], batch_norm=in_decoder)
+            self.output = nn.Sequential(*affine(e.hidden, pixels, batch_norm=in_decoder))
+
+        self.discriminators = nn.ModuleDict()
+        if e.adversarial:
+            label = (classes + 1) * e.discriminator_label  # §2.3: an extra class for "unlabelled"
+            for code in e.codes:
+                self.discriminators[code.name] = discriminator(
+                    code.prior.dim + label, e.hidden, e.layers
+                )
+
+        initialise(self, e.init_std, generator)
+        if e.combine == "sum":
+            self._place_cluster_heads(generator)
+
+    def corrupt(self, x: Tensor, generator: Generator) -> Tensor:
+        """Images x (batch, pixels) with the experiment's input noise or dropout. Paper: A.2.1, A.3.
+
+        For training alone: the reconstruction's target stays the clean image.
+        """
+        e = self.experiment
+        if e.input_noise:
+            noise = torch.empty_like(x).normal_(std=e.input_noise, generator=generator)
+            x = noise.add_(x)
+        if e.input_dropout:
+            kept = torch.empty_like(x).bernoulli_(1 - e.input_dropout, generator=generator)
+            x = x * kept.div_(1 - e.input_dropout)
+        return x
+
+    def encode(self, x: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
+        """Codes of images x (batch, pixels), by name, each (batch, dim). Paper: §2, "choices for q(z|x)".
+
+        A categorical code is its probabilities, the softmax output. The Gaussian and the universal approximator
+        posterior draw one sample with `generator`; without one they return the mean, and f(x, η = 0).
+        """
+        logits = self.encode_logits(x, generator)
+        return {
+            c.name: logits[c.name].softmax(1) if isinstance(c.prior, Categorical) else logits[c.name]
+            for c in self.experiment.codes
+        }
+
+    def encode_logits(
+        self, x: Tensor, generator: Generator | None = None, only: str | None = None
+    ) -> dict[str, Tensor]:
+        """As `encode`, but categorical codes are left as logits; `only` computes just that code."""
+        e = self.experiment
+        if e.posterior == "universal":
+            eta = x.new_zeros(len(x), e.noise_dim)
+            if generator is not None:
+                eta.normal_(generator=generator)
+            x = torch.cat((x, eta), 1)
+        features = self.encoder(x)
+        codes = {}
+        for name, head in self.heads.items():
+            if only is None or name == only:
+                code = head(features)
+                if self._is_gaussian(name):
+                    mean, log_variance = code.chunk(2, 1)
+                    code = mean
+                    if generator is not None:  # re-parametrisation: mean + σ ε
+                        epsilon = torch.empty_like(mean).normal_(generator=generator)
+                        code = mean + (0.5 * log_variance).exp() * epsilon
+                codes[name] = code
+        return codes
+
+    def combine(self, codes: dict[str, Tensor], label: Tensor | None = None) -> Tensor:
+        """What the decoder gets: codes side by side, or y·W_C + z; with the true `label` (batch,) in §4."""
+        if self.experiment.combine == "sum":
+            parts = [codes["y"] @ self.cluster_heads + codes["z"]]
+        else:
+            parts = [codes[code.name] for code in self.experiment.codes]
+        if self.experiment.decoder_label:
+            parts.append(one_hot(label, self.classes).to(parts[0].dtype))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def decode_logits(self, combined: Tensor) -> Tensor:
+        """The decoder's last affine output (batch, pixels), before the sigmoid if there is one."""
+        return self.output(self.decoder(combined))
+
+    def decode(self, combined: Tensor) -> Tensor:
+        """Images (batch, pixels) from combined codes."""
+        pixels = self.decode_logits(combined)
+        return pixels.sigmoid() if self.experiment.output == "sigmoid" else pixels
+
+    def discriminate(self, name: str, code: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (batch,) that rows of `code` were drawn from the prior of code `name`.
+
+        `label` (batch,), in §2.3 alone, runs from 0 to `classes`, the last meaning "unlabelled".
+        """
+        if self.experiment.discriminator_label:
+            code = torch.cat((code, one_hot(label, self.classes + 1).to(code.dtype)), 1)
+        return self.discriminators[name](code)[:, 0]
+
+    def reconstruction_costs(
+        self, x: Tensor, target: Tensor, label: Tensor, generator: Generator
+    ) -> dict[str, Tensor]:
+        """What the reconstruction phase lowers, by name: their sum is the cost. Paper: §2; §7 for the heads.
+
+        `x` (batch, pixels) is the corrupted input, `target` the clean images.
+        """
+        reconstruction = self.decode(self.combine(self.encode(x, generator), label))
+        costs = {"reconstruction": half_squared_error(reconstruction, target)}
+        if self.experiment.head_distance is not None:
+            costs["repulsion"] = head_repulsion(self.cluster_heads, self.experiment.head_distance)
+        return costs
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+        """(n, pixels) images decoded from draws of the priors."""
+        codes = {c.name: c.prior.sample(n, generator) for c in self.experiment.codes}
+        return self.decode(self.combine(codes, label))
+
+    def parameters_of(self, phase: str) -> dict[str, nn.Parameter]:
+        """The parameters that `phase` may change: a gradient reaches no others. Paper: §2, §5.
+
+        `reconstruction`: encoder, its heads, decoder (and the cluster heads); `discriminator`: the discriminators;
+        `generator`: encoder and heads; `supervised`: encoder and the categorical head.
+        """
+        owners = {
+            "reconstruction": ("encoder.", "heads.", "decoder.", "output.", "cluster_heads"),
+            "discriminator": ("discriminators.",),
+            "generator": ("encoder.", "heads."),
+            "supervised": ("encoder.", "heads.y."),
+        }[phase]
+        return {n: p for n, p in self.named_parameters() if n.startswith(owners) and p.requires_grad}
+
+    def _is_gaussian(self, name: str) -> bool:
+        prior = self.experiment.code(name).prior
+        return self.experiment.posterior == "gaussian" and not isinstance(prior, Categorical)
+
+    def _place_cluster_heads(self, generator: Generator) -> None:
+        """W_C starts as N(0, 1) draws and is learned, or is fixed to a multiple of the identity. §7."""
+        scale = self.experiment.head_scale
+        with torch.no_grad():
+            if scale is None:
+                self.cluster_heads.normal_(generator=generator)
+            else:
+                self.cluster_heads.copy_(scale * torch.eye(*self.cluster_heads.shape))
+                self.cluster_heads.requires_grad_(False)
+
+
+def half_squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
+    """½‖x̂ − x‖², summed over pixels and averaged over the batch. Paper: A.2.1, "half the Euclidean error".
+
+    The sum matters: a mean over 784 pixels makes the gradient 392 times smaller at the paper's learning rate.
+    """
+    return 0.5 * (reconstruction - x).square().sum(1).mean()
+
+
+def head_repulsion(heads: Tensor, threshold: float) -> Tensor:
+    """Σ over pairs of cluster heads (m, n) of max(0, threshold − distance). Paper: §7."""
+    return (threshold - torch.pdist(heads)).clamp(min=0).sum()

@@ -1,0 +1,38 @@
+"""The multilayer perceptrons of every model here. Paper: Appendix A."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Generator, nn
+
+
+def perceptron(sizes: Sequence[int], *, batch_norm: bool = False, dropout: float = 0.0) -> nn.Sequential:
+    """Layers of `sizes[0]` inputs to `sizes[-1]` outputs, each affine then ReLU, the last included.
+
+    Batch normalisation, where asked for, stands between the affine map and the ReLU; dropout after the ReLU.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [*affine(inputs, outputs, batch_norm=batch_norm), nn.ReLU()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+def affine(inputs: int, outputs: int, *, batch_norm: bool = False) -> list[nn.Module]:
+    """An affine map, followed by batch normalisation where asked for."""
+    return [nn.Linear(inputs, outputs)] + ([nn.BatchNorm1d(outputs)] if batch_norm else [])
+
+
+def discriminator(inputs: int, hidden: int, layers: int) -> nn.Sequential:
+    """`inputs` numbers to one logit of "drawn from the prior". Never batch-normalised."""
+    return nn.Sequential(*perceptron([inputs] + [hidden] * layers), nn.Linear(hidden, 1))
+
+
+def initialise(module: nn.Module, std: float, generator: Generator) -> None:
+    """Weights drawn from N(0, std²), biases zero. Paper: A.1."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=std, generator=generator)
+            nn.init.zeros_(layer.bias)

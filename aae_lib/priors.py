@@ -1,0 +1,152 @@
+"""The distributions that the adversary imposes on the codes. Paper: §2.1, §2.3, §5.
+
+Each is a frozen value with `dim`, its number of dimensions, and
+
+    sample(n, generator, label=None) -> Tensor (n, dim)
+
+where `label` (n,), int64, picks a part of the prior for each row (§2.3): the i-th mixture component, the i-th
+stretch of the swiss roll. A label equal to `parts` means "unlabelled" and draws from the whole prior.
+Those that have a density give it as `log_prob(z) -> Tensor (n,)` in nats.
+
+Torch is imported where it is used: a configuration names priors without needing it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(0, std² I) in `dim` dimensions. Paper: §2.1 (2-D, std 1), A.1 (8-D, std 5)."""
+
+    dim: int
+    std: float = 1.0
+
+    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+        """(n, dim) draws; a spherical Gaussian has no parts, so `label` must be None."""
+        if label is not None:
+            raise ValueError("a single Gaussian has no part for each label")
+        return _normal(n, self.dim, generator) * self.std
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density in nats of z (n, dim), shape (n,)."""
+        return _log_normal(z / self.std).sum(1) - self.dim * math.log(self.std)
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """A flower of `parts` equally likely 2-D Gaussians. Paper: §2.1, Fig 2b, given as a picture only.
+
+    Component i lies at `radius` in the direction 2πi/parts and is stretched along that direction. The
+    numbers are an assumption that follows the picture and every public reproduction.
+    """
+
+    parts: int = 10
+    radius: float = 1.4
+    std_along: float = 0.5
+    std_across: float = 0.05
+
+    @property
+    def dim(self) -> int:
+        return 2
+
+    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+        """(n, 2) draws, row i from component `label[i]`, or from any where it equals `parts`."""
+        import torch
+
+        part = _fill_labels(label, n, self.parts, generator)
+        angle = part * (2 * math.pi / self.parts)
+        along = self.radius + self.std_along * _normal(n, 1, generator)[:, 0]
+        across = self.std_across * _normal(n, 1, generator)[:, 0]
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        return torch.stack((along * cos - across * sin, along * sin + across * cos), 1)
+
+    def component_log_prob(self, z: Tensor) -> Tensor:
+        """Log-density in nats of z (n, 2) under each component, shape (n, parts)."""
+        import torch
+
+        angle = torch.arange(self.parts, device=z.device) * (2 * math.pi / self.parts)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        along = z[:, :1] * cos + z[:, 1:] * sin - self.radius
+        across = -z[:, :1] * sin + z[:, 1:] * cos
+        scale = math.log(self.std_along) + math.log(self.std_across)
+        return _log_normal(along / self.std_along) + _log_normal(across / self.std_across) - scale
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density in nats of z (n, 2), shape (n,)."""
+        return self.component_log_prob(z).logsumexp(1) - math.log(self.parts)
+
+
+@dataclass(frozen=True)
+class SwissRoll:
+    """A Gaussian whose mean is uniform along a spiral. Paper: §2.3, Fig 4c; no formula is given.
+
+    The mean at fraction u of the roll's length is at angle `turns`·2π·√u and radius `radius`·√u, so that equal
+    steps of u are (nearly) equal lengths; label i takes u from i/parts to (i+1)/parts.
+    """
+
+    parts: int = 10
+    radius: float = 3.0
+    turns: float = 2.0
+    std: float = 0.1
+
+    @property
+    def dim(self) -> int:
+        return 2
+
+    def mean(self, u: Tensor) -> Tensor:
+        """Points (n, 2) on the roll at fractions u (n,) of its length, 0 the centre, 1 the rim."""
+        import torch
+
+        root = u.sqrt()
+        angle = self.turns * 2 * math.pi * root
+        return self.radius * root[:, None] * torch.stack((angle.cos(), angle.sin()), 1)
+
+    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+        """(n, 2) draws, row i from the stretch of `label[i]`, or from any where it equals `parts`."""
+        import torch
+
+        part = _fill_labels(label, n, self.parts, generator)
+        u = (part + torch.rand(n, generator=generator, device=generator.device)) / self.parts
+        return self.mean(u) + self.std * _normal(n, 2, generator)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One-hot vectors of `dim` equally likely categories. Paper: §5, p(y) = Cat(y)."""
+
+    dim: int
+
+    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+        """(n, dim) one-hot rows; row i is the category `label[i]` where labels are given."""
+        import torch
+
+        category = _fill_labels(label, n, self.dim, generator)
+        return torch.nn.functional.one_hot(category, self.dim).to(torch.get_default_dtype())
+
+
+Prior = Gaussian | GaussianMixture | SwissRoll | Categorical
+
+
+def _normal(n: int, dim: int, generator: Generator) -> Tensor:
+    import torch
+
+    return torch.randn(n, dim, generator=generator, device=generator.device)
+
+
+def _log_normal(z: Tensor) -> Tensor:
+    return -0.5 * (z * z + math.log(2 * math.pi))
+
+
+def _fill_labels(label: Tensor | None, n: int, parts: int, generator: Generator) -> Tensor:
+    """Labels (n,) with every missing one, or one equal to `parts`, replaced by a uniform draw."""
+    import torch
+
+    drawn = torch.randint(parts, (n,), generator=generator, device=generator.device)
+    return drawn if label is None else torch.where(label == parts, drawn, label)

@@ -1,0 +1,156 @@
+"""The run store: one folder for each (configuration, seed), shared by chapters, CLI, Snakemake and clusters.
+
+    <store>/<experiment>-<hash>/seed-<n>/
+        checkpoint-000050.safetensors    weights, velocities, history and provenance after 50 epochs, in one file
+        lock                             held by the process that trains this run
+
+A checkpoint is complete or absent: it is written beside its place and moved there. Asking for a run that is there loads
+it; asking for more epochs continues from the last checkpoint; asking for fewer loads the one that a shorter run left.
+Torch is imported where tensors are touched, so that paths can be computed without it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aae_lib.config import Experiment
+from aae_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+KEPT_EPOCHS = (1, 50, 500, 1000)
+"""Checkpoints that stay when a run goes on: the ends of profiles, and the epochs that A.2 prints."""
+
+
+def build_root() -> Path:
+    """Where everything that a run makes lies: `$AAE_BUILD`, or `_build` in the repository."""
+    return Path(os.environ.get("AAE_BUILD") or REPOSITORY / "_build")
+
+
+def runs_root() -> Path:
+    """The run store: `$AAE_RUNS`, or `runs` in the build folder."""
+    return Path(os.environ.get("AAE_RUNS") or build_root() / "runs")
+
+
+def run_folder(experiment: Experiment, seed: int) -> Path:
+    """The folder of one replicate of one configuration; it may not exist yet."""
+    return runs_root() / f"{experiment.name}-{experiment.hash}" / f"seed-{seed}"
+
+
+def checkpoint_path(experiment: Experiment, seed: int, epochs: int) -> Path:
+    """The file that holds the run after `epochs` epochs; it may not exist yet."""
+    return run_folder(experiment, seed) / f"checkpoint-{epochs:06d}.safetensors"
+
+
+def checkpoints(experiment: Experiment, seed: int) -> dict[int, Path]:
+    """The checkpoints that exist, by epoch, in order."""
+    found = {}
+    for path in run_folder(experiment, seed).glob("checkpoint-*.safetensors"):
+        if match := re.fullmatch(r"checkpoint-(\d{6})", path.stem):
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write one checkpoint atomically. Raises UserError if the disk refuses; the old state then stands."""
+    from safetensors.torch import save as serialise
+
+    text = {key: json.dumps(value) for key, value in metadata.items()}
+    write_atomically(path, serialise(tensors, metadata=text))
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a checkpoint. Raises UserError naming the file if it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is not a readable checkpoint ({error}). Delete it; the run goes on from the one before."
+        ) from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` beside `path`, force it to the disk, move it into place. Raises UserError on a disk error."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}. Free some space or set AAE_BUILD.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone: a second one waits, then finds what the first one made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}.") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def provenance(device: str, threads: int) -> dict[str, Any]:
+    """What made a run: commit, versions, hardware, time of start. JSON values only."""
+    packages = ("torch", "numpy", "scipy", "safetensors")
+    return {
+        "commit": _commit(),
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "accelerator": _accelerator(device)},
+        "device": device,
+        "threads": threads,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@cache
+def _commit() -> str:
+    """The commit of the code, with "-dirty" where the library differs from it; "unknown" outside git."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _accelerator(device: str) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device)
