@@ -113,12 +113,10 @@ def _train(options: argparse.Namespace) -> None:
     from aae_lib.training import fit, require_gpu  # torch takes seconds to import
 
     require_gpu(chosen, options.device, options.allow_cpu)
-    dataset = data.load(options.data)
-    if chosen.name == "smoke":
-        dataset = data.subset(dataset)
+    dataset = chosen.dataset(options.data)
     for seed in seeds:
         run = fit(
-            chosen.apply(experiment),
+            experiment,
             dataset,
             seed=seed,
             epochs=chosen.epochs_of(experiment),
@@ -182,7 +180,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _mnist_state() -> str:
-    missing = [name for name in data.MNIST_SHA256 if data.find(name) is None]
+    missing = [name for name in data.MNIST if data.present(data.root(), name) is None]
     return f"missing {', '.join(missing)}: run 'aae fetch'" if missing else "here"
 
 

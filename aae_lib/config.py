@@ -12,6 +12,7 @@ import json
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
+from aae_lib.data import Dataset, load, subset
 from aae_lib.errors import UserError, suggest
 from aae_lib.priors import Categorical, Prior
 
@@ -79,8 +80,7 @@ class Experiment:
     decay: float = 0.1
 
     # Data
-    data: str = "mnist"
-    train_images: int | None = None  # only the first so many training images (smoke profile)
+    data: str = "mnist"  # identity of the data set that it is trained on
 
     def code(self, name: str) -> Code:
         """The code called `name`. Raises KeyError if there is none."""
@@ -124,22 +124,28 @@ class Profile:
     name: str
     epochs: int | None  # None: all the paper's
     replicates: int
-    train_images: int | None
+    images: tuple[int, int, int] | None  # at most so many for training, validation, test; None: all
     purpose: str
 
     def epochs_of(self, experiment: Experiment) -> int:
         """Epochs that this profile trains `experiment` for; never more than the paper."""
         return min(self.epochs or experiment.epochs, experiment.epochs)
 
-    def apply(self, experiment: Experiment) -> Experiment:
-        """The experiment as this profile runs it: unchanged but for smoke's few images."""
-        return replace(experiment, train_images=self.train_images)
+    def dataset(self, source: str) -> Dataset:
+        """The data set `source` as this profile uses it: whole, but for smoke's few images. Raises as `data.load`."""
+        dataset = load(source)
+        return subset(dataset, *self.images) if self.images else dataset
+
+    def experiment_on(self, experiment: Experiment, source: str) -> Experiment:
+        """`experiment` as it is keyed in the run store when trained on `source`; MNIST is not loaded for it."""
+        whole_mnist = source == "mnist" and not self.images
+        return replace(experiment, data="mnist" if whole_mnist else self.dataset(source).identity)
 
 
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", 2, 1, 300, "tests: every chapter in seconds, on 300 images; never published"),
+        Profile("smoke", 2, 1, (300, 200, 200), "tests: every chapter in seconds; never published"),
         Profile("quick", 1, 1, None, "the whole book in minutes on two cores (the default)"),
         Profile("standard", 50, 3, None, "hours on two cores, minutes on a GPU"),
         Profile("paper", None, 10, None, "the paper's own schedule and ten replicates; needs a GPU"),

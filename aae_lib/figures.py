@@ -1,14 +1,15 @@
-"""The book's figures: functions from plain arrays, or from an `Experiment`, to a matplotlib `Figure`.
+"""The book's figures: from plain arrays, or from an `Experiment`, to a matplotlib `Figure`.
 
-Nothing here trains, samples or needs torch. Figures are made without pyplot's global state, so a notebook
-shows each once and a script without a display can save them.
+Nothing here trains, samples or needs torch. Figures are made without pyplot's global state, so a
+notebook shows each once and a script without a display can save them.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Polygon, Rectangle
+from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -30,10 +32,11 @@ PALETTE = (
     "#432894", "#0086ff", "#bcae28", "#941b00", "#6bd779",
     "#d743a1", "#6b865e", "#ffa1bc", "#6b2843", "#bcbcff",
 )  # fmt: skip
-"""One colour per digit. Found by search: any two are at least 26 apart (CIE 1976 ΔE, in L*a*b*) to normal, deutan,
-protan and tritan eyes alike; matplotlib's default ten come as close as 4.6."""
+"""One colour per digit, found by search: to normal, deutan, protan and tritan eyes alike, any two
+are at least 26 apart (CIE 1976, L*a*b*); matplotlib's default ten come as close as 4.6."""
 
 INK, GREY = "#222222", "#8a8a8a"
+HALO = (withStroke(linewidth=3, foreground="white"),)
 
 STYLE = {
     "figure.dpi": 150,
@@ -60,8 +63,15 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Set the book's look for every figure that this process draws from here on."""
+    """Set the book's look for every figure that this process draws from here on.
+
+    In a notebook it also lets a `Figure` that ends a cell show as a picture.
+    """
     mpl.rcParams.update(STYLE)
+    if (ipython := sys.modules.get("IPython")) and (shell := ipython.get_ipython()):
+        from IPython.core.pylabtools import select_figure_formats
+
+        select_figure_formats(shell, {"png"})
 
 
 def codes(
@@ -71,21 +81,26 @@ def codes(
     limit: float | None = None,
     columns: int = 2,
 ) -> Figure:
-    """Scatter 2-D codes by digit, a panel for each (title, codes (n, 2), labels (n,) in 0..9). Paper: Fig 2a–d, 4a, 4c.
+    """2-D codes coloured by digit, one panel per (title, codes (n, 2), labels (n,) in 0..9).
 
-    All panels share one scale, from −`limit` to `limit`; without one, it holds 99.8 % of the codes of every panel.
-    `priors`, one per panel, is drawn in grey behind: samples (m, 2), or the standard deviation of a spherical
-    Gaussian, as circles at 1, 2 and 3 of it. Each digit is printed where it outnumbers the others most.
+    Paper: Fig 2a–d, 4a, 4c. All panels share one scale, from −`limit` to `limit`; without one, it
+    holds 99.8 % of every panel's coordinates. `priors`, one per panel, are drawn in grey behind:
+    samples (m, 2), or the standard deviation of a spherical Gaussian, as circles at 1, 2 and 3 of
+    it. Each digit is printed where it outnumbers the others most.
 
     Raises UserError for codes that are not finite or do not fit their labels.
     """
     if not panels:
-        raise UserError("figures.codes got no panel to draw; pass at least one (title, codes, labels).")
+        raise UserError(
+            "figures.codes got no panel to draw; pass at least one (title, codes, labels)."
+        )
     checked = [(title, *_check_codes(title, z, label)) for title, z, label in panels]
     priors = [None] * len(checked) if priors is None else priors
     if len(priors) != len(checked):
-        raise UserError(f"figures.codes got {len(checked)} panels and {len(priors)} priors; give one each.")
-    limit = limit or 1.08 * max(np.quantile(np.abs(z), 0.998) for _, z, _ in checked)
+        raise UserError(
+            f"figures.codes got {len(checked)} panels and {len(priors)} priors; give one each."
+        )
+    limit = limit or 1.08 * max(np.quantile(np.abs(z), 0.998) for _, z, _ in checked) or 1.0
 
     columns = min(columns, len(checked))
     rows = math.ceil(len(checked) / columns)
@@ -99,8 +114,8 @@ def codes(
         size = float(np.clip(30_000 / max(len(z), 1), 2, 12))
         axes.scatter(*z[order].T, s=size, c=colours, alpha=0.75, linewidths=0, rasterized=True)
         for digit, (x, y) in _label_places(z, label, limit).items():
-            axes.text(x, y, str(digit), color=PALETTE[digit], size=13, weight="bold", ha="center",
-                      va="center", path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
+            look = {"weight": "bold", "ha": "center", "va": "center", "path_effects": HALO}
+            axes.text(x, y, str(digit), size=12, **look)
         axes.set(title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=limit > 2))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=limit > 2))
@@ -112,10 +127,9 @@ def codes(
         axes.set_xlabel("z₁")
 
     seen = np.unique(np.concatenate([label for _, _, label in checked]))
-    dots = [
-        Line2D([], [], ls="", marker="o", ms=5, mew=0, color=PALETTE[d], label=str(d)) for d in seen
-    ]
-    figure.legend(handles=dots, loc="outside lower center", ncols=len(dots), handletextpad=0.0, columnspacing=1.0)
+    dots = [Line2D([], [], ls="", marker="o", color=PALETTE[digit], label=digit) for digit in seen]
+    spacing = {"handletextpad": 0.0, "columnspacing": 1.0}
+    figure.legend(handles=dots, loc="outside lower center", ncols=len(dots), **spacing)
     return figure
 
 
@@ -130,16 +144,19 @@ def sheet(
     framed_columns: Sequence[int] = (),
     width: float | None = None,
 ) -> Figure:
-    """Images (rows·columns, h, w) grey or (…, h, w, 3) colour, row by row, edge to edge. Paper: Fig 2e, 4b, 5, 7, 9.
+    """Images (rows·columns, h, w), or (…, h, w, 3) in colour, row by row and edge to edge.
 
-    Values are uint8, or floats in [0, 1] (a linear decoder's are clipped). A coloured frame goes around each of
-    `framed_columns` (counted from 0; −1 is the last): the nearest neighbours of Fig 5, the cluster heads of Fig 9.
-    `width` in inches; at most, and by default for wide sheets, the page's.
+    Paper: Fig 2e, 4b, 5, 7, 9. Values are uint8, or floats in [0, 1] (a linear decoder's are
+    clipped). A frame goes around each of `framed_columns` (from 0; −1 is the last): the nearest
+    neighbours of Fig 5, the cluster heads of Fig 9. `width` of the figure in inches; by default
+    it grows with the columns up to the page's.
 
-    Raises UserError where the number of images, labels or columns does not fit the grid, or a pixel is not finite.
+    Raises UserError where images, labels or framed columns do not fit the grid, or a pixel is not
+    finite.
     """
     images = np.asarray(images)
-    if images.ndim not in (3, 4) or len(images) != rows * columns or (images.ndim == 4 and images.shape[3] != 3):
+    in_colour = images.ndim == 4 and images.shape[3] == 3
+    if len(images) != rows * columns or not (images.ndim == 3 or in_colour):
         raise UserError(
             f"a sheet of {rows} × {columns} needs images of shape ({rows * columns}, h, w) or "
             f"({rows * columns}, h, w, 3), not {images.shape}."
@@ -148,7 +165,9 @@ def sheet(
         if labels is not None and len(labels) != count:
             raise UserError(f"a sheet with {count} {name}s got {len(labels)} {name} labels.")
     if any(not -columns <= column < columns for column in framed_columns):
-        raise UserError(f"framed_columns {list(framed_columns)} lie outside a sheet of {columns} columns.")
+        raise UserError(
+            f"framed_columns {list(framed_columns)} lie outside a sheet of {columns} columns."
+        )
     if images.dtype == np.uint8:
         images = images / 255
     if not np.isfinite(images).all():
@@ -157,20 +176,30 @@ def sheet(
     h, w = images.shape[1:3]
     tiled = images.reshape(rows, columns, *images.shape[1:]).swapaxes(1, 2)
     tiled = np.clip(tiled.reshape(rows * h, columns * w, *images.shape[3:]), 0, 1)
-    width = width or min(WIDTH, 0.42 * columns)
-    figure = Figure(figsize=(width, width * rows * h / (columns * w)), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(tiled, cmap="gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), aspect=h / w)
+    # The page closes around the images: margins in inches for the labels, no space besides.
+    slanted = column_labels is not None and max(map(len, column_labels)) > 3
+    left = 0.07 * max(map(len, row_labels)) + 0.1 if row_labels else 0.03
+    top = 0.03 + 0.28 * bool(title) + (0.42 if slanted else 0.25 if column_labels else 0)
+    right, bottom = 0.4 if slanted else 0.03, 0.03
+    width = width or min(WIDTH, 0.42 * columns + left + right)
+    inner = width - left - right
+    height = inner * rows * h / (columns * w)
+    total = height + top + bottom
+    figure = Figure(figsize=(width, total))
+    axes = figure.add_axes((left / width, bottom / total, inner / width, height / total))
+    axes.imshow(tiled, cmap="gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), aspect="auto")
     axes.set_xticks(np.arange(columns) + 0.5, column_labels or [""] * columns)
     axes.set_yticks(np.arange(rows) + 0.5, row_labels or [""] * rows)
     axes.tick_params(length=0, labeltop=True, labelbottom=False, labelcolor=INK)
+    if slanted:
+        for text in axes.get_xticklabels():
+            text.set(rotation=40, ha="left", rotation_mode="anchor")
     axes.spines[:].set_visible(False)
     if title:
-        axes.set_title(title)
+        figure.suptitle(title, x=(left + inner / 2) / width, y=1 - 0.05 / total, va="top", size=10)
     for column in framed_columns:
-        axes.add_patch(
-            Rectangle((column % columns, 0), 1, rows, fill=False, ec="#ffb000", lw=2, clip_on=False, zorder=3)
-        )
+        frame = {"fill": False, "ec": "#ffb000", "lw": 2, "clip_on": False}
+        axes.add_patch(Rectangle((column % columns, 0), 1, rows, **frame))
     return figure
 
 
@@ -180,69 +209,78 @@ def error_along_training(
     *,
     quantity: str = "test_error",
 ) -> Figure:
-    """Test error in % against epochs, both logarithmic. Paper: A.2.1, the error after 1, 50, 500 and 5000 epochs.
+    """Test error in % against epochs, both logarithmic. Paper: A.2.1, its last paragraph.
 
-    `series[setting][seed]` holds equally long lists "epoch" (from 1) and `quantity` in %, as a chapter's results file
-    does: a thin line per seed, and their mean ± one standard deviation where there are several. `reference[setting]`
-    maps epochs to the paper's value, drawn as open markers in the setting's colour with the number beside them.
+    `series[setting][seed]` holds equally long lists "epoch" (from 1) and `quantity` (in %), as a
+    chapter's results file does: a thin line per seed, and mean ± one standard deviation of several.
+    `reference[setting]` maps epochs to the paper's values, drawn as open markers in the setting's
+    colour with the number beside them.
 
-    Raises UserError for lists of unequal length, no points, or values that are not positive and finite.
+    Raises UserError for lists of unequal length, no points, or values that are negative or not
+    finite.
     """
-    figure = Figure(figsize=(WIDTH, 0.58 * WIDTH), layout="constrained")
-    axes = figure.subplots()
     reference = reference or {}
     settings = list(dict.fromkeys([*series, *reference]))
-    colours = [c["color"] for c in STYLE["axes.prop_cycle"]]
+    if not settings:
+        raise UserError("figures.error_along_training got neither a run nor a reference to draw.")
+    figure = Figure(figsize=(WIDTH, 0.58 * WIDTH), layout="constrained")
+    axes = figure.subplots()
+    colours = [entry["color"] for entry in STYLE["axes.prop_cycle"]]
     dashes, markers = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.2))), "osD^"
-    handles = []
+    legend = []
     for i, setting in enumerate(settings):
-        look = {"color": colours[i % 4], "ls": dashes[i % 4]}
+        colour, dash = colours[i % 4], dashes[i % 4]
+        open_marker = {"marker": markers[i % 4], "mfc": "white", "mec": colour, "mew": 1.6, "ms": 7}
         curves = [
             _check_curve(f"{setting}, {seed}", run["epoch"], run[quantity])
             for seed, run in series.get(setting, {}).items()
         ]
         for curve in curves:
-            epoch, error = np.array(list(curve)), np.array(list(curve.values()))
-            alone = {"lw": 1.8} if len(curves) == 1 else {"lw": 0.7, "alpha": 0.55}
-            axes.plot(epoch, error, **look, **alone, marker="." if len(epoch) < 12 else None)
+            weight = {"lw": 1.8} if len(curves) == 1 else {"lw": 0.7, "alpha": 0.55}
+            dots = {"marker": "o", "ms": 4} if len(curve) < 8 else {}
+            axes.plot(list(curve), list(curve.values()), color=colour, ls=dash, **weight, **dots)
         name = setting
-        if len(curves) > 1:
-            epoch = np.array(sorted(set.intersection(*map(set, curves))))
-            errors = np.array([[curve[e] for e in epoch] for curve in curves])  # (seeds, epochs)
+        shared = sorted(set.intersection(*map(set, curves))) if len(curves) > 1 else []
+        if shared:
+            # errors (seeds, epochs)
+            errors = np.array([[curve[epoch] for epoch in shared] for curve in curves])
             mean, std = errors.mean(0), errors.std(0, ddof=1)
-            axes.plot(epoch, mean, **look, lw=2.2)
-            axes.fill_between(epoch, np.maximum(mean - std, 0.1 * mean), mean + std, color=look["color"], alpha=0.16, lw=0)
+            floor = np.maximum(mean - std, errors.min(0) / 2)  # a logarithmic axis has no zero
+            axes.plot(shared, mean, color=colour, ls=dash, lw=2.2)
+            axes.fill_between(shared, floor, mean + std, color=colour, alpha=0.16, lw=0)
             name = f"{setting}: mean ± std of {len(curves)} seeds"
-        if curves:
-            handles.append(Line2D([], [], **look, lw=2, label=name))
-        if points := _check_curve(f"{setting}, paper", *zip(*reference.get(setting, {}).items(), strict=True)
-                                  ) if reference.get(setting) else {}:  # fmt: skip
-            open_marker = {"ls": "", "marker": markers[i % 4], "mfc": "white", "mec": look["color"], "mew": 1.6, "ms": 7}
-            axes.plot(list(points), list(points.values()), **open_marker, zorder=4)
-            handles.append(Line2D([], [], **open_marker, label=f"{setting}: paper"))
+        if points := reference.get(setting):
+            points = _check_curve(f"{setting}, paper", list(points), list(points.values()))
+            axes.plot(list(points), list(points.values()), ls="", **open_marker, zorder=4)
             for epoch, value in points.items():
-                axes.annotate(f"{value:.2f}".removesuffix("0"), (epoch, value), (6, 6), textcoords="offset points",
-                              color=look["color"], size=9, zorder=5,
-                              path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip
-    if not handles:
-        raise UserError("figures.error_along_training got nothing to draw: no run and no reference.")
+                side = -1 if epoch <= 1 else 1  # nothing is drawn left of the first epoch
+                look = {"ha": "right" if side < 0 else "left", "va": "center", "color": colour}
+                offset = {"xytext": (8 * side, 0), "textcoords": "offset points"}
+                axes.annotate(
+                    f"{value:.2f}", (epoch, value), **offset, **look, zorder=5, path_effects=HALO
+                )
+        marker = open_marker if points else {}
+        line = {"color": colour, "ls": dash if curves else "", "lw": 1.8}
+        legend.append(Line2D([], [], label=name, **line, **marker))
     axes.set(xscale="log", yscale="log", xlabel="epochs", ylabel="test error (%)")
-    axes.set_xlim(0.9, axes.get_xlim()[1] * 1.15)
+    axes.set_xlim(0.6, axes.get_xlim()[1] * 1.3)
     for axis in axes.xaxis, axes.yaxis:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25, lw=0.6)
-    axes.legend(handles=handles)
+    title = "lines: here · open markers: the paper" if reference else None
+    axes.legend(handles=legend, title=title, title_fontsize=8.5, handlelength=3)
     return figure
 
 
 def losses(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Mean cost of each epoch, a panel per phase and a line per code. Paper: §2, the two phases of training.
+    """Mean cost of each epoch, a panel per phase and a line per code. Paper: §2, §5, the phases.
 
-    `history` has "epoch" and, equally long, costs named as training names them: "reconstruction", "discriminator z",
-    "generator z", "supervised" …. Dashed: what the adversaries' costs are when the discriminator cannot tell codes
-    from the prior, 2 ln 2 for the discriminator and ln 2 for the generator, in nats (Paper: §1.1).
+    `history` has "epoch" and, equally long, costs named as training names them: "reconstruction",
+    "discriminator z", "generator z", "supervised" …. Dashed: the adversaries' costs in nats where
+    the discriminator cannot tell codes from the prior, 2 ln 2 for it and ln 2 for the generator.
+    Paper: §1.1.
 
     Raises UserError where a cost is not finite or not as long as "epoch".
     """
@@ -258,154 +296,211 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     units = {"reconstruction": "½‖x̂ − x‖² per image"}
-    balance = {"discriminator": (2 * math.log(2), "2 ln 2 = 1.386"), "generator": (math.log(2), "ln 2 = 0.693")}
+    balance = {
+        "discriminator": (2 * math.log(2), "2 ln 2 = 1.386"),
+        "generator": (math.log(2), "ln 2 = 0.693"),
+    }
     for axes, (phase, names) in zip(grid.flat, phases.items(), strict=False):
         for name, dash in zip(names, ("-", (0, (4, 1.2)), ":") * len(names), strict=False):
             cost = np.asarray(history[name], float)
             if cost.shape != epoch.shape or not np.isfinite(cost).all():
-                raise UserError(f"the cost '{name}' needs {len(epoch)} finite values, one per epoch.")
-            axes.plot(epoch, cost, ls=dash, marker="." if len(epoch) < 12 else None, label=name.removeprefix(phase).strip())
+                raise UserError(
+                    f"the cost '{name}' needs {len(epoch)} finite values, one per epoch."
+                )
+            marker = "o" if len(epoch) < 8 else ""
+            code = name.removeprefix(phase).strip()
+            axes.plot(epoch, cost, ls=dash, marker=marker, ms=4, label=code)
         if phase in balance:
             value, text = balance[phase]
             axes.axhline(value, color=GREY, ls="--", lw=1)
-            axes.annotate(text, (1, value), (-2, 3), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                          size=8, ha="right", color="#555555")  # fmt: skip
+            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(text, (1, value), (-2, 3), **place, size=8, ha="right", color="#555555")
             axes.margins(y=0.15)
         if len(names) > 1 or names[0] != phase:
             axes.legend(title="code", title_fontsize=8)
-        axes.set(title=phase.capitalize(), ylabel=units.get(phase, "nats"), xlabel="epoch")
+        axes.set(title=phase.capitalize(), ylabel=units.get(phase, "nats"))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        axes.label_outer()
-        axes.set_ylabel(units.get(phase, "nats"))
     for axes in grid.flat[len(phases) :]:
         axes.remove()
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
     return figure
 
 
 def architecture(experiment: Experiment, *, pixels: int = 784, classes: int = 10) -> Figure:
-    """Draw the model that `experiment` configures: its networks, codes, priors and costs. Paper: Fig 1, 3, 6, 8, 10.
+    """Draw the model that `experiment` configures. Paper: Fig 1, 3, 6, 8, 10.
 
-    `pixels` is the size of an image and `classes` the number of labels, as `AdversarialAutoencoder` is given them;
-    the layer sizes in the picture are those of its affine maps. Raises UserError for more than two codes.
+    `pixels` is the size of an image and `classes` the number of labels, as `AdversarialAutoencoder`
+    is given them; the layer sizes in the picture are those of its affine maps.
+    Raises UserError for more than two codes.
     """
-    e = experiment
-    # A categorical code stands above, as in the paper; a lone code has its adversary below it.
-    stacked = sorted(e.codes, key=lambda code: not isinstance(code.prior, Categorical))
-    if len(stacked) > 2:
-        raise UserError(f"figures.architecture draws one or two codes; '{e.name}' has {len(stacked)}.")
-    two = len(stacked) == 2
-    heights = {code.name: y for code, y in zip(stacked, (0.62, -0.62) if two else (0.0,), strict=True)}
-    repelled = two and e.combine == "sum" and e.head_distance is not None
-    joined = e.reconstruction and (two or e.decoder_label)
-    code_x, join_x, decoder_x, output_x = 3.2 if joined else 3.72, 4.22, 5.65, 7.0
-    d = _Diagram()
+    if len(experiment.codes) > 2:
+        raise UserError(
+            f"figures.architecture draws one or two codes; '{experiment.name}' has "
+            f"{len(experiment.codes)}."
+        )
+    diagram = _Diagram()
+    codes = _draw_encoder(diagram, experiment, pixels)
+    if experiment.reconstruction:
+        _draw_decoder(diagram, experiment, codes, pixels, classes)
+    if experiment.supervised:
+        _draw_supervision(diagram, experiment, codes)
+    if experiment.adversarial or experiment.method == "vae":
+        for code in experiment.codes:
+            _draw_regularisation(diagram, experiment, code, codes[code.name], classes)
+    return diagram.finish()
 
-    # x → encoder → codes
+
+# Centres of the diagram's columns and rows, in inches; the autoencoder runs along y = 0.
+_INPUT, _ENCODER, _CODE, _JOIN, _DECODER, _OUTPUT = 0.4, 1.72, 3.2, 4.22, 5.65, 7.0
+_TOP_CODE, _ADVERSARY, _SUPERVISED = 0.62, 1.68, 1.12
+
+
+def _draw_encoder(d: _Diagram, e: Experiment, pixels: int) -> dict[str, _Box]:
+    """x → encoder → codes; returns the codes' boxes by name, the uppermost first."""
     universal = e.posterior == "universal"
-    x = d.box("x", 0.4, 0.32 if universal else 0, 0.56, 0.54, "$x$", str(pixels), kind="data")
-    outputs = {c.name: _head_outputs(e, c) for c in stacked}
-    inner, outer = (_chain(pixels + e.noise_dim * universal, e), " → " + ", ".join(outputs.values()))
-    names = ", ".join(code.name for code in reversed(stacked))
-    encoder = d.box("encoder", 1.72, 0, 1.66, 1.16, "Encoder", f"$q({names}\\,|\\,x)$",
-                    *((inner, outer.strip()) if two else (inner + outer,)), kind="encoder")  # fmt: skip
+    x = d.box("x", (_INPUT, 0.32 * universal), "data", "$x$", str(pixels))
+    # A categorical code stands above, as in the paper.
+    stacked = sorted(e.codes, key=lambda code: not isinstance(code.prior, Categorical))
+    inner = _chain(pixels + e.noise_dim * universal, e)
+    outputs = ", ".join(_head_outputs(e, code) for code in stacked)
+    short = len(outputs) <= 3
+    sizes = (f"{inner} → {outputs}",) if short else (inner, f"→ {outputs}")
+    q = f"$q({_names(e)}\\,|\\,x)$"
+    encoder = d.box("encoder", (_ENCODER, 0), "encoder", "Encoder", q, *sizes)
     d.arrow(x, encoder, x.right, (encoder.left[0], x.y))
     if universal:
-        eta = d.box("noise", 0.4, -0.32, 0.56, 0.54, "$\\eta$", str(e.noise_dim), kind="prior")
+        eta = d.box("noise", (_INPUT, -0.32), "data", "$\\eta$", str(e.noise_dim))
         d.arrow(eta, encoder, eta.right, (encoder.left[0], eta.y))
     corruption = {"noise": e.input_noise, "dropout": e.input_dropout}
-    for i, text in enumerate(f"{name} {value:g}" for name, value in corruption.items() if value):
-        d.text(x.x, x.top[1] + 0.12 + 0.17 * i, text)
+    lines = [line for name, size in corruption.items() if size for line in (name, f"{size:g}")]
+    for i, line in enumerate(reversed(lines)):
+        d.text(x.x, x.top[1] + 0.12 + 0.17 * i, line)
+
     boxes = {}
-    for code in stacked:
-        y = heights[code.name]
-        box = d.box(f"code {code.name}", code_x, y, 0.76, 0.56, f"${code.name}$", _head_name(e, code), kind="code")
-        boxes[code.name] = box
+    rows = (_TOP_CODE, -_TOP_CODE) if len(stacked) == 2 else (0,)
+    column = _CODE if _is_joined(e) else (_CODE + _JOIN) / 2
+    for code, y in zip(stacked, rows, strict=True):
+        box = d.box(f"code {code.name}", (column, y), "code", f"${code.name}$", _head_name(e, code))
         d.arrow(encoder, box, (encoder.right[0], 0.45 * y), box.left)
+        boxes[code.name] = box
+    return boxes
 
-    # codes → combine → decoder → x̂
+
+def _draw_decoder(
+    d: _Diagram, e: Experiment, codes: dict[str, _Box], pixels: int, classes: int
+) -> None:
+    """codes → combine → decoder → x̂, with the reconstruction's cost."""
+    dims = {code.name: code.prior.dim for code in e.codes}
+    inputs = dims["z"] if e.combine == "sum" else sum(dims.values())
+    sizes = f"{_chain(inputs + classes * e.decoder_label, e)} → {pixels}"
+    p = f"$p(x\\,|\\,{_names(e)}{', y' if e.decoder_label else ''})$"
+    decoder = d.box("decoder", (_DECODER, 0), "decoder", "Decoder", p, sizes)
+    output = d.box("reconstruction", (_OUTPUT, 0), "data", r"$\hat{x}$", str(pixels))
+    squares = r"$\frac{1}{2}\,\Vert\hat{x} - x\Vert^2$"
+    formula = squares if e.likelihood == "gaussian" else f"$-\\log$ {p}"
+    cost = d.box("reconstruction cost", (6.53, -1.02), "cost", "Reconstruction cost", formula)
+    d.arrow(decoder, output, decoder.right, output.left)
+    d.arrow(output, cost, output.bottom, (output.x, cost.top[1]))
+
+    if not _is_joined(e):
+        (code,) = codes.values()
+        d.arrow(code, decoder, code.right, decoder.left)
+    elif e.combine == "sum":
+        y, z = codes["y"], codes["z"]
+        fixed = e.head_scale is not None
+        size = f"$= {e.head_scale:g}\\,I$" if fixed else f"{dims['y']} × {dims['z']}"
+        heads = d.box("cluster heads", (_JOIN, y.y), "matrix", "$W_C$", size)
+        plus = d.box("combine", (_JOIN, 0), "circle", "+")
+        d.arrow(y, heads, y.right, heads.left)
+        d.arrow(heads, plus, heads.bottom, plus.top)
+        d.arrow(z, plus, z.right, (_JOIN, z.y), plus.bottom)
+        d.arrow(plus, decoder, plus.right, decoder.left)
+        if e.head_distance is not None:
+            text = f"Heads repel below {e.head_distance:g}"
+            cost = d.box("repulsion cost", (_DECODER, 0.84), "cost", text)
+            d.arrow(heads, cost, (heads.right[0], cost.y), cost.left)
+    else:
+        bar = d.box("combine", (_JOIN, 0), "bar", "concatenate", h=1.8 if len(codes) == 2 else 1)
+        for code in codes.values():
+            d.arrow(code, bar, code.right, (bar.left[0], code.y))
+        d.arrow(bar, decoder, bar.right, decoder.left)
+        if e.decoder_label:
+            place = (_JOIN, bar.top[1] + 0.6)
+            label = d.box("label", place, "label", "One-hot label $y$", f"{classes} classes", w=1.3)
+            d.arrow(label, bar, label.bottom, bar.top)
+
+
+def _draw_supervision(d: _Diagram, e: Experiment, codes: dict[str, _Box]) -> None:
+    """The cross-entropy of the label code against known labels. Paper: §5."""
+    code = codes[labels_code(e)]
+    y = _supervised_row(e) if e.reconstruction else code.y
+    cost = d.box("supervised cost", (5.28, y), "cost", "Cross-entropy cost")
     if e.reconstruction:
-        dims = [code.prior.dim for code in stacked]
-        inputs = (dims[-1] if e.combine == "sum" else sum(dims)) + classes * e.decoder_label
-        given = names + (", y" if e.decoder_label else "")
-        decoder = d.box("decoder", decoder_x, 0, 1.6, 1.1, "Decoder", f"$p(x\\,|\\,{given})$",
-                        f"{_chain(inputs, e)} → {pixels}", kind="decoder")  # fmt: skip
-        output = d.box("reconstruction", output_x, 0, 0.56, 0.54, r"$\hat{x}$", str(pixels), kind="data")
-        cost = d.box("reconstruction cost", 6.58, -1.02, 1.42, 0.46, "Reconstruction cost",
-                     r"$\frac{1}{2}\,\Vert\hat{x} - x\Vert^2$" if e.likelihood == "gaussian" else "$-\\log p(x|z)$",
-                     kind="cost")  # fmt: skip
-        d.arrow(decoder, output, decoder.right, output.left)
-        d.arrow(output, cost, output.bottom, (output.x, cost.top[1]))
-        if not joined:
-            d.arrow(boxes[names], decoder, boxes[names].right, decoder.left)
-        elif e.combine == "sum":
-            top, bottom = (boxes[code.name] for code in stacked)
-            scale = "" if e.head_scale is None else f"$= {e.head_scale:g}\\,I$"
-            heads = d.box("cluster heads", join_x, top.y, 0.68, 0.56, "$W_C$",
-                          scale or f"{dims[0]} × {dims[1]}", kind="decoder")  # fmt: skip
-            plus = d.box("combine", join_x, 0, 0.34, 0.34, "+", kind="circle")
-            d.arrow(top, heads, top.right, heads.left)
-            d.arrow(heads, plus, heads.bottom, plus.top)
-            d.arrow(bottom, plus, bottom.right, (join_x, bottom.y), plus.bottom)
-            d.arrow(plus, decoder, plus.right, decoder.left)
-            if repelled:
-                cost = d.box("repulsion cost", decoder_x, 0.84, 1.5, 0.3, f"Heads repel below {e.head_distance:g}", kind="cost")
-                d.arrow(heads, cost, (heads.right[0], cost.y), cost.left)
-        else:
-            bar = d.box("combine", join_x, 0, 0.28, 1.8 if two else 1.0, "concatenate", kind="bar")
-            for box in boxes.values():
-                d.arrow(box, bar, box.right, (bar.left[0], box.y))
-            d.arrow(bar, decoder, bar.right, decoder.left)
-            if e.decoder_label:
-                label = d.box("label", join_x, 1.2 if not two else 1.5, 1.3, 0.46, "One-hot label $y$", f"{classes} classes", kind="label")
-                d.arrow(label, bar, label.bottom, bar.top)
+        corner = code.x + 0.25
+        d.arrow(code, cost, (corner, code.top[1]), (corner, y), cost.left)
+    else:
+        d.arrow(code, cost, code.right, cost.left)
+    images = "all images" if e.labels is None else f"{e.labels:,} images".replace(",", "\u2009")
+    known = d.box("known labels", (6.77, y), "label", "Labels of", images, w=1.0)
+    d.arrow(known, cost, known.left, cost.right)
 
-    # the supervised cost of the label code
-    supervised_y = 1.42 if repelled else 1.12
-    if e.supervised and (name := labels_code(e)):
-        code = boxes[name]
-        if e.reconstruction:
-            cost = d.box("supervised cost", 5.3, supervised_y, 1.4, 0.3, "Cross-entropy cost", kind="cost")
-            d.arrow(code, cost, (code.x + 0.25, code.top[1]), (code.x + 0.25, cost.y), cost.left)
-        else:
-            cost = d.box("supervised cost", 5.3, code.y, 1.4, 0.3, "Cross-entropy cost", kind="cost")
-            d.arrow(code, cost, code.right, cost.left)
-        images = "all images" if e.labels is None else f"{e.labels:,} images".replace(",", "\u2009")
-        known = d.box("known labels", 6.78, cost.y, 0.98, 0.46, "Labels of", images, kind="label")
-        d.arrow(known, cost, known.left, cost.right)
 
-    # one adversary for each code: above the upper of two, else below
-    for code in stacked:
-        box = boxes[code.name]
-        if e.method == "aae" and not e.adversarial:
-            continue
-        above = two and code is stacked[0]
-        away = 1 if above else -1
-        y = 1.68 * away - 0.22 * (e.discriminator_label and not above)
-        if above and e.supervised:
-            y = supervised_y + 0.72
-        prior = d.box(f"prior {code.name}", 1.08, y + 0.3 * e.discriminator_label, 1.76, 0.48,
-                      f"Draw samples from $p({code.name})$", _prior_name(code.prior), kind="prior")  # fmt: skip
-        start, facing = (box.top, "bottom") if above else (box.bottom, "top")
-        if e.method == "vae":
-            cost = d.box(f"KL cost {code.name}", code_x, y, 1.8, 0.48, "Kullback–Leibler cost",
-                         f"$KL(q({code.name}|x)\\;\\Vert\\;p({code.name}))$", kind="cost")  # fmt: skip
-            d.arrow(prior, cost, prior.right, cost.left)
-            d.arrow(box, cost, start, getattr(cost, facing))
-            continue
-        inputs = code.prior.dim + (classes + 1) * e.discriminator_label
-        critic = d.box(f"discriminator {code.name}", code_x, y, 1.72, 1.08 if e.discriminator_label else 0.5,
-                       f"Discriminator $D_{code.name}$" if two else "Discriminator $D$",
-                       f"{_chain(inputs, e)} → 1", kind="discriminator")  # fmt: skip
-        d.arrow(prior, critic, prior.right, (critic.left[0], prior.y), sign="+")
-        d.arrow(box, critic, start, getattr(critic, facing), sign="−")
-        cost = d.box(f"adversarial cost {code.name}", decoder_x, y, 1.6, 0.48, "Adversarial cost",
-                     "prior (+) or code (−)?", kind="cost")  # fmt: skip
-        d.arrow(critic, cost, critic.right, cost.left)
-        if e.discriminator_label:
-            label = d.box(f"label {code.name}", 1.08, y - 0.3, 1.76, 0.48, f"One-hot label, {classes + 1} wide",
-                          f"the {classes + 1}th: unlabelled", kind="label")  # fmt: skip
-            d.arrow(label, critic, label.right, (critic.left[0], label.y))
-    return d.finish()
+def _draw_regularisation(d: _Diagram, e: Experiment, code: Code, box: _Box, classes: int) -> None:
+    """What draws one code to its prior: a discriminator, or a VAE's divergence. Paper: §2, §2.1."""
+    above = box.y > 0  # the upper of two codes has its adversary above it
+    y = _ADVERSARY if above else -_ADVERSARY
+    if above and e.supervised:
+        y = _supervised_row(e) + 0.72
+    start = box.top if above else box.bottom
+    labelled = e.discriminator_label
+    prior = _prior_name(code.prior)
+
+    if e.method == "vae":
+        p = d.box(f"prior {code.name}", (1.0, y), "prior", f"Density of $p({code.name})$", prior)
+        divergence = f"$KL(\\,q({code.name}|x)\\,\\Vert\\,p({code.name})\\,)$"
+        cost = d.box(f"KL cost {code.name}", (box.x, y), "cost", "KL divergence", divergence)
+        d.arrow(p, cost, p.right, cost.left)
+        d.arrow(box, cost, start, cost.bottom if above else cost.top)
+        return
+
+    y -= 0.22 * labelled * (1 if y < 0 else -1)
+    source = (1.0, y + 0.3 * labelled)
+    draw = f"Draw samples from $p({code.name})$"
+    p = d.box(f"prior {code.name}", source, "prior", draw, prior)
+    critic = d.box(
+        f"discriminator {code.name}",
+        (box.x, y),
+        "discriminator",
+        f"Discriminator $D_{code.name}$",
+        f"{_chain(code.prior.dim + (classes + 1) * labelled, e)} → 1",
+        h=1.08 if labelled else 0.5,
+    )
+    question = "prior (+) or code (−)?"
+    cost = d.box(
+        f"adversarial cost {code.name}", (_DECODER, y), "cost", "Adversarial cost", question
+    )
+    d.arrow(p, critic, p.right, (critic.left[0], p.y), sign="+")
+    d.arrow(box, critic, start, critic.bottom if above else critic.top, sign="−")
+    d.arrow(critic, cost, critic.right, cost.left)
+    if labelled:
+        size, extra = f"One-hot label, {classes + 1} wide", f"the {classes + 1}th: unlabelled"
+        label = d.box(f"label {code.name}", (1.0, y - 0.3), "label", size, extra)
+        d.arrow(label, critic, label.right, (critic.left[0], label.y))
+
+
+def _is_joined(e: Experiment) -> bool:
+    """Whether something stands between the codes and the decoder."""
+    return e.reconstruction is not None and (len(e.codes) == 2 or e.decoder_label)
+
+
+def _supervised_row(e: Experiment) -> float:
+    return _SUPERVISED + 0.3 * (e.combine == "sum" and e.head_distance is not None)
+
+
+def _names(e: Experiment) -> str:
+    """The codes as the paper writes them, "z, y"."""
+    return ", ".join(sorted((code.name for code in e.codes), reverse=True))
 
 
 def _chain(inputs: int, e: Experiment) -> str:
@@ -414,28 +509,56 @@ def _chain(inputs: int, e: Experiment) -> str:
     return f"{inputs} → {hidden}"
 
 
-def _head_outputs(e: Experiment, code: Code) -> str:
-    dim = code.prior.dim
-    return f"{dim} + {dim}" if _head_name(e, code) == "$\\mu + \\sigma\\epsilon$" else str(dim)
-
-
 def _head_name(e: Experiment, code: Code) -> str:
     """How the encoder's last layer becomes the code."""
     if isinstance(code.prior, Categorical):
         return "softmax"
-    return {"gaussian": "$\\mu + \\sigma\\epsilon$", "universal": "$f(x, \\eta)$"}.get(e.posterior, "linear")
+    drawn = {"gaussian": "$\\mu + \\sigma\\epsilon$", "universal": "$f(x, \\eta)$"}
+    return drawn.get(e.posterior, "linear")
+
+
+def _head_outputs(e: Experiment, code: Code) -> str:
+    """Numbers that the encoder gives for a code: a Gaussian posterior's means and log-variances."""
+    double = e.posterior == "gaussian" and not isinstance(code.prior, Categorical)
+    return f"{code.prior.dim} + {code.prior.dim}" if double else f"{code.prior.dim}"
 
 
 def _prior_name(prior: Prior) -> str:
     match prior:
         case Gaussian(dim, std):
             return f"{dim}-D Gaussian, std {std:g}"
-        case GaussianMixture():
-            return f"mixture of {prior.parts} 2-D Gaussians"
+        case GaussianMixture(parts):
+            return f"{parts} Gaussians in 2-D"
         case SwissRoll():
             return "2-D swiss roll"
         case Categorical(dim):
-            return f"one of {dim} categories"
+            return f"one-hot, {dim} categories"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a kind of box looks: colours and size in inches."""
+
+    face: str
+    edge: str
+    w: float
+    h: float
+    text: float = 8.5  # points, of the first line
+
+
+_KINDS = {
+    "data": _Kind("#f2f2f2", "#6b6b6b", 0.56, 0.54, 10),
+    "encoder": _Kind("#dceafd", "#1d4f9e", 1.66, 1.16, 10),
+    "decoder": _Kind("#dceafd", "#1d4f9e", 1.6, 1.1, 10),
+    "matrix": _Kind("#dceafd", "#1d4f9e", 0.68, 0.56, 10),
+    "code": _Kind("#fff4c2", "#8f6a00", 0.76, 0.56, 10),
+    "prior": _Kind("#e3f3e6", "#2f7d3a", 1.76, 0.48),
+    "discriminator": _Kind("#ffe6cf", "#b4470b", 1.72, 0.5),
+    "label": _Kind("#efe3fa", "#6f3aa6", 1.76, 0.48),
+    "cost": _Kind("white", "#b3152a", 1.5, 0.48),
+    "circle": _Kind("white", INK, 0.34, 0.34),
+    "bar": _Kind("white", INK, 0.28, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -465,92 +588,109 @@ class _Box:
         return self.x, self.y - self.h / 2
 
 
-@dataclass
 class _Diagram:
-    """Boxes, texts and arrows in inches, on a page that closes around them. Artists are named by `gid`."""
+    """Boxes, texts and arrows in inches; `gid` names each artist, e.g. "box encoder"."""
 
-    boxes: list[_Box] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         self.figure = Figure()
-        self.axes: Axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set_axis_off()
+        self.boxes: list[_Box] = []
 
-    def box(self, name: str, x: float, y: float, w: float, h: float, *lines: str, kind: str) -> _Box:
-        box = _Box(name, x, y, w, h)
+    def box(
+        self,
+        name: str,
+        centre: tuple[float, float],
+        kind: str,
+        *lines: str,
+        w: float | None = None,
+        h: float | None = None,
+    ) -> _Box:
+        """A box with its lines of text inside; of its kind's size unless told."""
+        look = _KINDS[kind]
+        height = 0.3 if kind == "cost" and len(lines) == 1 else look.h
+        box = _Box(name, *centre, w or look.w, h or height)
         self.boxes.append(box)
-        self.axes.add_patch(_shape(box, kind))
-        if kind == "bar":
-            self.text(x, y, lines[0], name=name, rotation=90)
-        else:
-            pitch = 0.19
-            for i, line in enumerate(lines):
-                self.text(x, y + pitch * ((len(lines) - 1) / 2 - i), line, name=name, size=10 if i == 0 and len(lines[0]) < 14 else 8.5)
+        self.axes.add_patch(_outline(box, kind))
+        for i, line in enumerate(lines):
+            self.text(
+                box.x,
+                box.y + 0.19 * ((len(lines) - 1) / 2 - i),
+                line,
+                name=name,
+                size=look.text if i == 0 else 8.5,
+                upright=kind == "bar",
+            )
         return box
 
-    def text(self, x: float, y: float, text: str, *, name: str = "", size: float = 8.5, rotation: float = 0) -> None:
-        self.axes.text(x, y, text, size=size, ha="center", va="center_baseline" if not rotation else "center", rotation=rotation, gid=f"text {name}")
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        name: str = "",
+        size: float = 8.5,
+        upright: bool = False,
+    ) -> None:
+        look = {"rotation": 90, "va": "center"} if upright else {"va": "center_baseline"}
+        self.axes.text(x, y, text, size=size, ha="center", gid=f"text {name}", **look)
 
-    def arrow(self, source: _Box, target: _Box, *points: tuple[float, float], sign: str = "") -> None:
+    def arrow(
+        self, source: _Box, target: _Box, *points: tuple[float, float], sign: str = ""
+    ) -> None:
         """An arrow along `points`; `sign` is printed beside its middle."""
-        path = mpl.path.Path(points)
-        self.axes.add_patch(
-            FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=9, lw=1.1, color=INK, shrinkA=0, shrinkB=0,
-                            joinstyle="miter", gid=f"arrow {source.name} > {target.name}")  # fmt: skip
+        patch = FancyArrowPatch(
+            path=Path(points), arrowstyle="-|>", mutation_scale=9, lw=1.1, fc=INK
         )
+        patch.set(edgecolor=INK, joinstyle="miter", gid=f"arrow {source.name} > {target.name}")
+        self.axes.add_patch(patch)
         if sign:
             (x0, y0), (x1, y1) = points[0], points[-1]
-            across = (0, 0.12) if y0 == y1 else (0.13, 0)
-            self.text((x0 + x1) / 2 + across[0], (y0 + y1) / 2 + across[1], sign, name="sign", size=11)
+            across, up = (0, 0.12) if y0 == y1 else (0.13, 0)
+            self.text((x0 + x1) / 2 + across, (y0 + y1) / 2 + up, sign, name="sign", size=11)
 
     def finish(self) -> Figure:
+        """The figure, its page closed around what was drawn: one data unit is one inch."""
         left, right = 0.06, 7.34
-        bottom = min(b.bottom[1] for b in self.boxes) - 0.1
-        top = max(b.top[1] for b in self.boxes) + 0.1
+        written = [text.get_position()[1] for text in self.axes.texts]
+        bottom = min(box.bottom[1] for box in self.boxes) - 0.1
+        top = max([box.top[1] for box in self.boxes] + written) + 0.1
         self.figure.set_size_inches(right - left, top - bottom)
         self.axes.set(xlim=(left, right), ylim=(bottom, top))
         return self.figure
 
 
-_FILLS = {  # face, edge
-    "data": ("#f2f2f2", "#6b6b6b"),
-    "encoder": ("#dceafd", "#1d4f9e"),
-    "decoder": ("#dceafd", "#1d4f9e"),
-    "code": ("#fff4c2", "#8f6a00"),
-    "prior": ("#e3f3e6", "#2f7d3a"),
-    "discriminator": ("#ffe6cf", "#b4470b"),
-    "label": ("#efe3fa", "#6f3aa6"),
-    "cost": ("white", "#b3152a"),
-    "circle": ("white", INK),
-    "bar": ("white", INK),
-}
-
-
-def _shape(box: _Box, kind: str) -> Patch:
-    """The outline of a box: encoder and decoder narrow towards the codes, costs are dashed pills."""
-    face, edge = _FILLS[kind]
-    look = {"fc": face, "ec": edge, "lw": 1.2, "gid": f"box {box.name}"}
-    (x0, _), (x1, _) = box.left, box.right
-    h = box.h / 2
+def _outline(box: _Box, kind: str) -> Patch:
+    """Encoder and decoder narrow towards the codes; costs are dashed."""
+    look = {"fc": _KINDS[kind].face, "ec": _KINDS[kind].edge, "lw": 1.2, "gid": f"box {box.name}"}
+    x0, x1, h = box.left[0], box.right[0], box.h / 2
     if kind == "circle":
         return Circle((box.x, box.y), h, **look)
-    if box.name in ("encoder", "decoder"):
+    if kind in ("encoder", "decoder"):
         left, right = (h, 0.74 * h) if kind == "encoder" else (0.74 * h, h)
-        corners = ((x0, box.y - left), (x0, box.y + left), (x1, box.y + right), (x1, box.y - right))
-        return Polygon(corners, joinstyle="round", **look)
-    rounding = h if kind == "cost" and box.h < 0.4 else 0.12 if kind == "cost" else 0.06
+        heights = (x0, -left), (x0, left), (x1, right), (x1, -right)
+        return Polygon([(x, box.y + dy) for x, dy in heights], joinstyle="round", **look)
+    rounding = 0.14 if kind == "cost" else 0.06
     style = f"round,pad=0,rounding_size={rounding}"
-    return FancyBboxPatch((x0, box.y - h), box.w, box.h, boxstyle=style, ls="--" if kind == "cost" else "-", **look)
+    look["ls"] = "--" if kind == "cost" else "-"
+    return FancyBboxPatch((x0, box.y - h), box.w, box.h, boxstyle=style, **look)
 
 
 def _check_codes(title: str, z: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     z, label = np.asarray(z, float), np.asarray(label)
     if z.ndim != 2 or z.shape[1] != 2 or label.shape != z.shape[:1] or not len(z):
-        raise UserError(f"panel '{title}' needs codes (n, 2) and labels (n,), not {z.shape} and {label.shape}.")
+        raise UserError(
+            f"panel '{title}' needs codes (n, 2) and labels (n,), not {z.shape} and {label.shape}."
+        )
     if bad := int((~np.isfinite(z).all(1)).sum()):
-        raise UserError(f"panel '{title}' has {bad} of {len(z)} codes that are not finite; did the run diverge?")
+        raise UserError(
+            f"panel '{title}' has {bad} of {len(z)} codes that are not finite; did the run diverge?"
+        )
     if not np.isin(label, range(len(PALETTE))).all():
-        raise UserError(f"panel '{title}' has labels outside 0..{len(PALETTE) - 1}: {np.unique(label)}.")
+        raise UserError(
+            f"panel '{title}' has labels outside 0..{len(PALETTE) - 1}: {np.unique(label)}."
+        )
     return z, label.astype(int)
 
 
@@ -559,8 +699,8 @@ def _check_curve(name: str, epoch: Sequence[float], error: Sequence[float]) -> d
     if len(epoch) != len(error) or not len(epoch):
         raise UserError(f"the curve '{name}' has {len(epoch)} epochs and {len(error)} errors.")
     points = np.array([epoch, error], float)
-    if not (np.isfinite(points).all() and (points > 0).all()):
-        raise UserError(f"the curve '{name}' needs finite positive epochs and errors (axes are logarithmic).")
+    if not (np.isfinite(points).all() and (points[0] > 0).all() and (points[1] >= 0).all()):
+        raise UserError(f"the curve '{name}' needs epochs from 1 and finite errors in %.")
     return dict(sorted(zip(*points.tolist(), strict=True)))
 
 
@@ -569,13 +709,21 @@ def _draw_prior(axes: Axes, prior: np.ndarray | float | None) -> None:
         return
     if np.ndim(prior) == 0:
         for i in 1, 2, 3:
-            axes.add_patch(Circle((0, 0), i * prior, fill=False, ec="#9a9a9a", lw=0.8, ls=(0, (4, 3)), zorder=0.5))
+            axes.add_patch(
+                Circle(
+                    (0, 0), i * prior, fill=False, ec="#9a9a9a", lw=0.8, ls=(0, (4, 3)), zorder=0.5
+                )
+            )
     else:
-        axes.scatter(*np.asarray(prior).T, s=3, c="#cfcfcf", linewidths=0, zorder=0.5, rasterized=True)
+        axes.scatter(
+            *np.asarray(prior).T, s=3, c="#cfcfcf", linewidths=0, zorder=0.5, rasterized=True
+        )
 
 
-def _label_places(z: np.ndarray, label: np.ndarray, limit: float, bins: int = 20) -> dict[int, tuple[float, float]]:
-    """For each digit the place where it outnumbers the others most, on a grid of bins, apart from other digits' places."""
+def _label_places(
+    z: np.ndarray, label: np.ndarray, limit: float, bins: int = 20
+) -> dict[int, tuple[float, float]]:
+    """Where, on a grid of bins, each digit outnumbers the others most, apart from other digits'."""
     edges = np.linspace(-limit, limit, bins + 1)
     cell = np.clip(np.digitize(z, edges) - 1, 0, bins - 1)  # (n, 2)
     counts = np.zeros((len(PALETTE), bins, bins))
@@ -587,7 +735,8 @@ def _label_places(z: np.ndarray, label: np.ndarray, limit: float, bins: int = 20
         score = np.where(free & (counts[digit] > 0), lead[digit], -np.inf)
         best = np.unravel_index(score.argmax(), score.shape)
         here = (label == digit) & (cell == best).all(1)
-        places[int(digit)] = tuple(z[here].mean(0)) if here.any() else tuple(np.median(z[label == digit], 0))
+        place = z[here].mean(0) if here.any() else np.median(z[label == digit], 0)
+        places[int(digit)] = tuple(np.clip(place, -0.95 * limit, 0.95 * limit))
         i, j = best
         free[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2] = False
     return places

@@ -25,11 +25,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aae_lib.config import Experiment
 from aae_lib.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from aae_lib.config import Experiment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 KEPT_EPOCHS = (1, 50, 500, 1000)

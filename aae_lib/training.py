@@ -60,16 +60,14 @@ class Images:
         def move(array) -> Tensor:
             return torch.as_tensor(array, device=device)
 
-        train = dataset.train.images[: experiment.train_images]
-        labels = dataset.train.labels[: experiment.train_images]
-        count = min(experiment.labels or 0, len(labels))
-        chosen = balanced_labels(labels, count, seed) if count < len(labels) else range(len(labels))
-        train_labels = move(labels).long()
-        labelled = torch.as_tensor(list(chosen), dtype=torch.int64, device=device)
+        count = min(experiment.labels or 0, len(dataset.train))
+        chosen = balanced_labels(dataset.train.labels, count, seed) if count else []
+        train_labels = move(dataset.train.labels).long()
+        labelled = torch.as_tensor(chosen, dtype=torch.int64, device=device)
         known = torch.full_like(train_labels, dataset.classes)
         known[labelled] = train_labels[labelled]
         return cls(
-            train=move(train).flatten(1),
+            train=move(dataset.train.images).flatten(1),
             train_labels=train_labels,
             labelled=labelled,
             known=known,

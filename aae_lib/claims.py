@@ -1,0 +1,538 @@
+"""What the paper claims, and whether results bear it out.
+
+The ledger `data/claims.toml` holds every number of the paper and its statements about Fig 2, each with
+the band of values that counts as finding it again. Results are the JSON files that chapters write. A
+claim and its evidence give a verdict: reproduced, partly, not reproduced, or not run, with the reason.
+
+    rows = scorecard("data/results")
+    print(render(rows))
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+import textwrap
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aae_lib.config import PROFILES
+from aae_lib.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LEDGER = Path(__file__).resolve().parent.parent / "data" / "claims.toml"
+SCHEMA = 1
+"""Version of the results files that are read here."""
+
+VERDICTS = ("reproduced", "partly", "not reproduced", "not run")
+DIRECTIONS = ("lower", "higher", "near")
+FULL_PROFILES = ("standard", "paper")
+"""Profiles whose last epoch may stand for a number that the paper gives without an epoch count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A number, or a statement turned into one. The ledger's head says what each field means."""
+
+    id: str
+    place: str
+    model: str
+    quantity: str
+    direction: str
+    chapter: str
+    statement: str | None = None
+    reported: float | None = None
+    plusminus: float | None = None
+    plusminus_meaning: str | None = None
+    band: tuple[float, float] | None = None
+    band_reason: str | None = None
+    wrong: float | None = None
+    wrong_reason: str | None = None
+    partial: tuple[float, float] | None = None
+    partial_reason: str | None = None
+    epochs: int | None = None
+    run: bool = True
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one execution of a chapter measured for one claim."""
+
+    values: dict[int, float | None]  # by seed; None where a seed gave no value
+    epochs: float  # epochs that were trained
+    of_epochs: float | None  # epochs of the whole schedule
+    profile: str
+    chapter: str
+    data: str | None = None  # name of the data if it is not MNIST
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a claim, with mean and standard deviation (ddof 1) over its n seeds."""
+
+    verdict: str
+    reason: str | None = None
+    obtained: float | None = None
+    std: float | None = None
+    n: int | None = None
+    profile: str | None = None
+    epochs: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim beside the verdict on it."""
+
+    claim: Claim
+    verdict: Verdict
+
+
+# ----------------------------------------------------------------------------------------- verdicts
+
+
+def check(claim: Claim, evidence: Evidence | None) -> Verdict:
+    """The verdict on `claim`: the mean over seeds against the claim's band.
+
+    No verdict (`not run`) comes from a smoke run, from data other than MNIST, from a seed without a
+    value or from another epoch than the claim's. Where the paper gives no epoch count, a standard or
+    paper run is judged at its own last epoch. A value that is not finite is never a pass.
+    """
+    if not claim.run:
+        return Verdict("not run", claim.reason)
+    if evidence is None:
+        return Verdict("not run", claim.reason or "no evidence yet")
+
+    mean, std = _mean_std(evidence.values)
+    obtained = _measured(mean, std)
+    epoch = _at(evidence.epochs)
+
+    def verdict(word: str, reason: str) -> Verdict:
+        n = len(evidence.values)
+        return Verdict(word, reason, mean, std, n, evidence.profile, evidence.epochs)
+
+    if evidence.data is not None:
+        data = _clean(evidence.data)
+        return verdict("not run", f"measured on {data}: no verdict on data other than MNIST")
+    if evidence.profile == "smoke":
+        return verdict("not run", "no verdict on a smoke run")
+    missing = [seed for seed, value in evidence.values.items() if value is None]
+    if missing or not evidence.values:
+        return verdict("not run", f"no value for seed {', '.join(map(str, missing)) or 'any'}")
+    if claim.epochs is None and evidence.profile not in FULL_PROFILES:
+        return verdict("not run", f"{epoch}: no verdict on a {evidence.profile} profile")
+    if claim.epochs is not None and evidence.epochs < claim.epochs:
+        so_far = f"at {evidence.epochs:g} of {claim.epochs} epochs: {obtained}"
+        return verdict("not run", f"{so_far}, no verdict on the final number")
+    if claim.epochs is not None and evidence.epochs > claim.epochs:
+        return verdict("not run", f"{epoch}: {obtained}, no verdict on {_at(claim.epochs)[3:]}")
+
+    if mean is None:
+        bad = [str(s) for s, value in evidence.values.items() if not math.isfinite(value)]
+        return verdict("not reproduced", f"not a finite number for seed {', '.join(bad) or 'all'}")
+    low, high = claim.band
+    if low <= mean <= high:
+        return verdict("reproduced", f"within {_interval(claim.band)}")
+    if claim.partial and claim.partial[0] <= mean <= claim.partial[1]:
+        return verdict("partly", claim.partial_reason)
+    better = (claim.direction == "lower" and mean < low) or (
+        claim.direction == "higher" and mean > high
+    )
+    doubt = ", better than is plausible: look for a mistake" if better else ""
+    return verdict("not reproduced", f"outside {_interval(claim.band)}{doubt}")
+
+
+def scorecard(results: Path | str | Iterable[Path | str], ledger: Path | None = None) -> list[Row]:
+    """Every claim of the ledger with its verdict, from one folder of results or several.
+
+    Where several files give the same claim, see `evidence` for which of them counts.
+    Raises UserError for a defect in the ledger or in a results file.
+    """
+    claims = load(ledger)
+    found = evidence(results, ledger)
+    return [Row(claim, check(claim, found.get(claim.id))) for claim in claims]
+
+
+# ------------------------------------------------------------------------------ reading: the ledger
+
+
+def load(path: Path | str | None = None) -> list[Claim]:
+    """The claims of the ledger at `path` (default: the project's), in its order.
+
+    Raises UserError that names the file, the claim and the key for any defect.
+    """
+    path = Path(path or LEDGER)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or not TOML
+        raise UserError(f"cannot read the claims ledger {path}: {_clean(error)}") from None
+    entries = content.pop("claim", [])
+    if content:
+        raise UserError(f"{path}: unknown key '{_clean(next(iter(content)))}'; Valid: claim.")
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{path}: no [[claim]] in it; restore the file from the repository")
+    claims: dict[str, Claim] = {}
+    for number, entry in enumerate(entries, 1):
+        claim = _claim(path, number, entry)
+        if claim.id in claims:
+            raise UserError(f"{path}: claim {claim.id}: id: used twice; give each claim its own")
+        claims[claim.id] = claim
+    return list(claims.values())
+
+
+def _claim(path: Path, number: int, entry: Any) -> Claim:
+    """One entry of the ledger, every key checked."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: claim number {number}: a [[claim]] table was expected")
+    name = _clean(entry["id"]) if isinstance(entry.get("id"), str) else f"number {number}"
+
+    def fail(key: str, problem: str) -> UserError:
+        return UserError(f"{path}: claim {name}: {_clean(key)}: {problem}")
+
+    for key in entry:
+        if key not in _READERS:
+            raise fail(key, f"unknown key; {suggest(key, _READERS)}")
+    for field in fields(Claim):
+        if field.default is MISSING and field.name not in entry:
+            raise fail(field.name, "missing")
+    values = {}
+    for key, value in entry.items():
+        try:
+            values[key] = _READERS[key](value)
+        except ValueError as error:
+            raise fail(key, f"{error} was expected, not {_clean(repr(value))}") from None
+    claim = Claim(**values)
+
+    # What one key demands of another.
+    if not re.fullmatch(r"[a-z0-9]+(\.[a-z0-9-]+){1,2}", claim.id):
+        raise fail("id", "the form place.column.model, lower case, was expected")
+    if claim.direction not in DIRECTIONS:
+        raise fail("direction", f"unknown; {suggest(claim.direction, DIRECTIONS)}")
+    needed = ["band", "band_reason", "wrong", "wrong_reason"] if claim.run else ["reason"]
+    needed += ["statement"] if claim.reported is None else []
+    needed += ["reported", "plusminus_meaning"] if claim.plusminus is not None else []
+    needed += ["partial_reason", "band"] if claim.partial else []
+    for key in needed:
+        if getattr(claim, key) is None:
+            raise fail(key, "missing")
+    if claim.plusminus is not None and claim.plusminus < 0:
+        raise fail("plusminus", "must not be negative")
+    if claim.band:
+        low, high = claim.band
+        outer = claim.partial or claim.band
+        if not (outer[0] <= low and high <= outer[1]):
+            raise fail("partial", f"must enclose the band {_interval(claim.band)}")
+        if claim.wrong is not None and outer[0] <= claim.wrong <= outer[1]:
+            raise fail("wrong", f"lies in {_interval(outer)}: the claim would not refuse it")
+        if claim.reported is not None and not low <= claim.reported <= high:
+            raise fail("band", f"does not hold the reported {_number(claim.reported)}")
+        if None not in (claim.reported, claim.wrong) and (
+            high - low >= abs(claim.wrong - claim.reported)
+        ):
+            raise fail("band", "must be narrower than the distance from 'reported' to 'wrong'")
+    return claim
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("text")
+    return value
+
+
+def _finite(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(_float(value)):
+        raise ValueError("a finite number")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("a whole number above 0")
+    return value
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    try:
+        low, high = map(_finite, value) if isinstance(value, list) else ()
+    except ValueError:
+        low, high = 0.0, 0.0
+    if low >= high:
+        raise ValueError("[low, high], two finite numbers with low below high,")
+    return low, high
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+_SPECIAL: dict[str, Callable[[Any], Any]] = {
+    "reported": _finite,
+    "plusminus": _finite,
+    "band": _pair,
+    "wrong": _finite,
+    "partial": _pair,
+    "epochs": _count,
+    "run": _flag,
+}
+_READERS = {field.name: _SPECIAL.get(field.name, _text) for field in fields(Claim)}
+
+
+# --------------------------------------------------------------------------------- reading: results
+
+
+def evidence(
+    results: Path | str | Iterable[Path | str], ledger: Path | None = None
+) -> dict[str, Evidence]:
+    """The evidence for each claim id in the results files under one folder or several.
+
+    Where several files give the same claim, one counts: a run on MNIST that is no smoke run before any
+    other, then one at the claim's own epoch, then the one with more epochs, then the one with more seeds.
+    A folder that does not exist holds no evidence.
+    Raises UserError that names the file and the key for any defect in a file.
+    """
+    claims = {claim.id: claim for claim in load(ledger)}
+
+    def rank(name: str, item: Evidence) -> tuple:
+        counts = item.data is None and item.profile != "smoke"
+        return counts, item.epochs == claims[name].epochs, item.epochs, len(item.values)
+
+    best: dict[str, Evidence] = {}
+    for folder in [results] if isinstance(results, str | Path) else results:
+        for path in sorted(Path(folder).rglob("*.json")):
+            if path.name.startswith("."):  # a file that is being written
+                continue
+            for name, item in _read_results(path, claims).items():
+                if name not in best or rank(name, item) > rank(name, best[name]):
+                    best[name] = item
+    return best
+
+
+def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
+    """The evidence in one results file."""
+    remedy = "run its chapter again, or remove the file"
+
+    def fail(key: str, problem: str) -> UserError:
+        return UserError(f"{path}: {_clean(key)}: {problem}; {remedy}")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if twice := [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]:
+            raise fail(twice[0], "given twice")
+        return dict(pairs)
+
+    def get(table: Any, key: str, inside: str = "") -> Any:
+        if not isinstance(table, dict) or key not in table:
+            raise fail(inside + key, "missing")
+        return table[key]
+
+    def expect(condition: bool, key: str, what: str, value: Any) -> None:
+        if not condition:
+            raise fail(key, f"{what} was expected, not {_clean(repr(value))}")
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or not JSON
+        raise UserError(f"cannot read the results {path}: {_clean(error)}; {remedy}") from None
+
+    schema = get(content, "schema")
+    expect(type(schema) is int and schema == SCHEMA, "schema", str(SCHEMA), schema)
+    profile = get(content, "profile")
+    known = isinstance(profile, str) and profile in PROFILES
+    expect(known, "profile", " or ".join(PROFILES), profile)
+    chapter = get(content, "chapter")
+    expect(isinstance(chapter, str), "chapter", "text", chapter)
+    seeds = get(content, "seeds")
+    whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
+    expect(whole, "seeds", "a list of whole numbers", seeds)
+    data = content.get("data")
+    if data is not None:
+        data = get(data, "name", "data.")
+        expect(isinstance(data, str), "data.name", "text", data)
+        data = None if data == "mnist" else _clean(data)
+
+    entries = get(content, "claims")
+    expect(isinstance(entries, dict), "claims", "a table by claim id", entries)
+    found = {}
+    for name, entry in entries.items():
+        key = f"claims.{name}"
+        if name not in claims:
+            near = get_close_matches(name, claims, n=1, cutoff=0)[0]
+            raise fail(key, f"the ledger has no such claim; the nearest is '{near}'")
+        values = get(entry, "values", f"{key}.")
+        expect(isinstance(values, dict), f"{key}.values", "a table by seed", values)
+        by_seed: dict[int, float | None] = dict.fromkeys(seeds)
+        for seed, value in values.items():
+            expect(re.fullmatch("[0-9]{1,19}", seed) is not None, f"{key}.values", "a seed", seed)
+            number = value is None or type(value) in (int, float)
+            expect(number, f"{key}.values.{seed}", "a number or null", value)
+            by_seed[int(seed)] = None if value is None else _float(value)
+        epochs = get(entry, "epochs", f"{key}.")
+        of_epochs = entry.get("of_epochs")
+        for part, count in (("epochs", epochs), ("of_epochs", of_epochs)):
+            good = type(count) in (int, float) and 0 <= _float(count) < math.inf
+            good = good or (part == "of_epochs" and count is None)
+            expect(good, f"{key}.{part}", "a number of epochs", count)
+        found[name] = Evidence(by_seed, epochs, of_epochs, profile, _clean(chapter), data)
+    return found
+
+
+def _float(value: float) -> float:
+    """`value` as a float; a whole number too large for one is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+# ---------------------------------------------------------------------------------------- rendering
+
+
+def as_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """Rows as `aae claims --json` prints them: plain values, null where there is none."""
+    return [
+        {
+            "id": row.claim.id,
+            "place": row.claim.place,
+            "reported": row.claim.reported,
+            "obtained": row.verdict.obtained,
+            "std": row.verdict.std,
+            "n": row.verdict.n,
+            "profile": row.verdict.profile,
+            "epochs": row.verdict.epochs,
+            "verdict": row.verdict.verdict,
+            "reason": row.verdict.reason,
+        }
+        for row in rows
+    ]
+
+
+def table(rows: list[Row]) -> DataFrame:
+    """Rows as a table for a notebook, one line per claim, numbers as text in the paper's form."""
+    from pandas import DataFrame
+
+    columns = ["claim", "reported", "obtained", "n", "epochs", "profile", "verdict", "reason"]
+    return DataFrame([_cells(row) for row in rows], columns=columns).set_index("claim")
+
+
+def summary(rows: list[Row]) -> str:
+    """How many claims have which verdict, in one line."""
+    words = [row.verdict.verdict for row in rows]
+    return ", ".join(f"{words.count(verdict)} {verdict}" for verdict in VERDICTS)
+
+
+def render(rows: list[Row], width: int = 120) -> str:
+    """Rows as text for a terminal, at most `width` columns wide, grouped by place, counts last."""
+    columns = ("claim", "reported", "obtained", "n", "epochs", "profile")
+    cells = [_cells(row) for row in rows]
+    sizes = {c: max([len(c), *(len(cell[c]) for cell in cells)]) for c in columns}
+    rest = max(width - sum(size + 2 for size in sizes.values()), 20)
+
+    def line(cell: dict[str, str], last: str) -> str:
+        parts = [f"{cell[c]:{'>' if c in ('n', 'epochs') else '<'}{sizes[c]}}" for c in columns]
+        return "  ".join([*parts, last]).rstrip()
+
+    lines = [line({c: c.capitalize() for c in columns}, "Verdict")]
+    for place, group in groupby(cells, key=lambda cell: cell["place"]):
+        lines += ["", place]
+        for cell in group:
+            verdict, *more = textwrap.wrap(_verdict(cell), rest)
+            lines.append(line(cell, verdict))
+            lines += [line(dict.fromkeys(columns, ""), part) for part in more]
+    return "\n".join([*lines, "", summary(rows)])
+
+
+def markdown(rows: list[Row], only: str | tuple[str, ...] = "") -> str:
+    """The claims that this project runs as a markdown table under a line of counts.
+
+    `only` keeps the claims whose id begins with it ("table2.", or a tuple of such), for a chapter.
+    """
+    rows = [row for row in rows if row.claim.run and row.claim.id.startswith(only)]
+    head = "| Place | Model | Quantity | Paper | Obtained | n | Epochs | Verdict |"
+    lines = [summary(rows), "", head, "|---|---|---|--:|--:|--:|--:|---|"]
+    for row in rows:
+        cell = _cells(row)
+        texts = [cell["place"], cell["model"], cell["quantity"], cell["reported"], cell["obtained"]]
+        texts += [cell["n"], cell["epochs"], _verdict(cell)]
+        lines.append("| " + " | ".join(map(_escape, texts)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """What a row shows, as text."""
+    claim, verdict = row.claim, row.verdict
+    return {
+        "claim": claim.id,
+        "place": claim.place,
+        "model": claim.model,
+        "quantity": claim.quantity,
+        "reported": _measured(claim.reported, claim.plusminus, none="—"),
+        "obtained": _measured(verdict.obtained, verdict.std, none="—"),
+        "n": "—" if verdict.n is None else str(verdict.n),
+        "epochs": "—" if verdict.epochs is None else f"{verdict.epochs:g}",
+        "profile": verdict.profile or "—",
+        "verdict": verdict.verdict,
+        "reason": verdict.reason or "",
+    }
+
+
+def _verdict(cell: dict[str, str]) -> str:
+    return f"{cell['verdict']}: {cell['reason']}" if cell["reason"] else cell["verdict"]
+
+
+def _mean_std(values: dict[int, float | None]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (ddof 1) over seeds; None where they are no finite number."""
+    numbers = np.array([math.nan if v is None else v for v in values.values()], dtype=float)
+    if not numbers.size or not np.isfinite(numbers).all():
+        return None, None
+    with np.errstate(all="ignore"):  # huge values overflow, and are then no finite mean
+        mean = float(numbers.mean())
+        std = float(numbers.std(ddof=1)) if numbers.size > 1 else math.nan
+    return (mean if math.isfinite(mean) else None), (std if math.isfinite(std) else None)
+
+
+def _number(value: float) -> str:
+    """Two decimals below 100 (errors in %, ratios), four digits above (nats)."""
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def _measured(value: float | None, spread: float | None, none: str = "no value") -> str:
+    if value is None:
+        return none
+    if spread is None:
+        return _number(value)
+    return f"{_number(value)} ± " + (f"{spread:.2f}" if abs(value) < 100 else f"{spread:.2g}")
+
+
+def _interval(pair: tuple[float, float]) -> str:
+    return f"[{pair[0]:g}, {pair[1]:g}]"
+
+
+def _at(epochs: float) -> str:
+    return f"at {epochs:g} epoch{'' if epochs == 1 else 's'}"
+
+
+def _clean(text: object) -> str:
+    """Foreign text made safe to print: one line of printable characters, not too long."""
+    text = "".join(c if c.isprintable() else " " for c in str(text))
+    return textwrap.shorten(text, 200, placeholder=" …")
+
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]|$~])")
+
+
+def _escape(text: str) -> str:
+    """`text` as markdown that shows it as it is: no HTML, no markup, no equations."""
+    return _MARKUP.sub(r"\\\1", html.escape(_clean(text), quote=False))

