@@ -1,8 +1,9 @@
 """What the paper claims, and whether results bear it out.
 
-The ledger `data/claims.toml` holds every number of the paper and its statements about Fig 2, each with
-the band of values that counts as finding it again. Results are the JSON files that chapters write. A
-claim and its evidence give a verdict: reproduced, partly, not reproduced, or not run, with the reason.
+The ledger `data/claims.toml` holds every number of the paper and its statements about Fig 2, each
+with the band of values that counts as finding it again. Results are the JSON files that chapters
+write. A claim and its evidence give a verdict, with the reason: reproduced, partly, not reproduced,
+or not run.
 
     rows = scorecard("data/results")
     print(render(rows))
@@ -107,8 +108,8 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
     """The verdict on `claim`: the mean over seeds against the claim's band.
 
     No verdict (`not run`) comes from a smoke run, from data other than MNIST, from a seed without a
-    value or from another epoch than the claim's. Where the paper gives no epoch count, a standard or
-    paper run is judged at its own last epoch. A value that is not finite is never a pass.
+    value or from another epoch than the claim's. Where the paper gives no epoch count, a standard
+    or paper run is judged at its own last epoch. A value that is not finite is never a pass.
     """
     if not claim.run:
         return Verdict("not run", claim.reason)
@@ -299,8 +300,9 @@ def evidence(
 ) -> dict[str, Evidence]:
     """The evidence for each claim id in the results files under one folder or several.
 
-    Where several files give the same claim, one counts: a run on MNIST that is no smoke run before any
-    other, then one at the claim's own epoch, then the one with more epochs, then the one with more seeds.
+    Where several files give the same claim, one counts: a run on MNIST that is no smoke run before
+    any other, then one at the claim's own epoch, then the one with more epochs, then the one with
+    more seeds.
     A folder that does not exist holds no evidence.
     Raises UserError that names the file and the key for any defect in a file.
     """

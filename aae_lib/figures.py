@@ -274,13 +274,15 @@ def error_along_training(
     return figure
 
 
-def losses(history: Mapping[str, Sequence[float]]) -> Figure:
+def losses(
+    history: Mapping[str, Sequence[float]], *, reconstruction: str = "½‖x̂ − x‖² per image"
+) -> Figure:
     """Mean cost of each epoch, a panel per phase and a line per code. Paper: §2, §5, the phases.
 
     `history` has "epoch" and, equally long, costs named as training names them: "reconstruction",
     "discriminator z", "generator z", "supervised" …. Dashed: the adversaries' costs in nats where
     the discriminator cannot tell codes from the prior, 2 ln 2 for it and ln 2 for the generator.
-    Paper: §1.1.
+    Paper: §1.1. `reconstruction` labels that cost's axis; all others are in nats.
 
     Raises UserError where a cost is not finite or not as long as "epoch".
     """
@@ -295,7 +297,7 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     rows = math.ceil(len(phases) / columns)
     figure = Figure(figsize=(WIDTH, 2.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    units = {"reconstruction": "½‖x̂ − x‖² per image"}
+    units = {"reconstruction": reconstruction}
     balance = {
         "discriminator": (2 * math.log(2), "2 ln 2 = 1.386"),
         "generator": (math.log(2), "ln 2 = 0.693"),
@@ -397,7 +399,7 @@ def _draw_decoder(
     p = f"$p(x\\,|\\,{_names(e)}{', y' if e.decoder_label else ''})$"
     decoder = d.box("decoder", (_DECODER, 0), "decoder", "Decoder", p, sizes)
     output = d.box("reconstruction", (_OUTPUT, 0), "data", r"$\hat{x}$", str(pixels))
-    squares = r"$\frac{1}{2}\,\Vert\hat{x} - x\Vert^2$"
+    squares = r"$½\,\Vert\hat{x} - x\Vert^2$"
     formula = squares if e.likelihood == "gaussian" else f"$-\\log$ {p}"
     cost = d.box("reconstruction cost", (6.53, -1.02), "cost", "Reconstruction cost", formula)
     d.arrow(decoder, output, decoder.right, output.left)
@@ -708,16 +710,12 @@ def _draw_prior(axes: Axes, prior: np.ndarray | float | None) -> None:
     if prior is None:
         return
     if np.ndim(prior) == 0:
+        ring = {"fill": False, "ec": "#9a9a9a", "lw": 0.8, "ls": (0, (4, 3)), "zorder": 0.5}
         for i in 1, 2, 3:
-            axes.add_patch(
-                Circle(
-                    (0, 0), i * prior, fill=False, ec="#9a9a9a", lw=0.8, ls=(0, (4, 3)), zorder=0.5
-                )
-            )
+            axes.add_patch(Circle((0, 0), i * prior, **ring))
     else:
-        axes.scatter(
-            *np.asarray(prior).T, s=3, c="#cfcfcf", linewidths=0, zorder=0.5, rasterized=True
-        )
+        dots = {"s": 3, "c": "#cfcfcf", "linewidths": 0, "zorder": 0.5, "rasterized": True}
+        axes.scatter(*np.asarray(prior).T, **dots)
 
 
 def _label_places(

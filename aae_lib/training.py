@@ -22,13 +22,14 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import Parameter
 from torch.nn.functional import cross_entropy, softplus
 
 from tqdm import tqdm
 
 from aae_lib import store
 from aae_lib.baselines.vae import VariationalAutoencoder
-from aae_lib.config import Experiment, Profile, labels_code
+from aae_lib.config import Experiment, Profile, Rates, labels_code
 from aae_lib.data import Dataset, balanced_labels
 from aae_lib.errors import UserError
 from aae_lib.model import AdversarialAutoencoder
@@ -107,42 +108,47 @@ class Descent:
         }
         self.rates = {phase: r for phase, r in rates.items() if r is not None}
         self.parameters = {phase: model.parameters_of(phase) for phase in self.rates}
-        self.sgd = {
-            phase: torch.optim.SGD(
-                self.parameters[phase].values(), lr=r.learning_rate, momentum=r.momentum, fused=True
-            )
-            for phase, r in self.rates.items()
+        self.optimisers = {
+            phase: _optimiser(list(self.parameters[phase].values()), r) for phase, r in self.rates.items()
         }
 
     def scale_rates(self, factor: float) -> None:
         """Set every learning rate to `factor` times its initial value."""
-        for phase, sgd in self.sgd.items():
-            sgd.param_groups[0]["lr"] = factor * self.rates[phase].learning_rate
+        for phase, optimiser in self.optimisers.items():
+            optimiser.param_groups[0]["lr"] = factor * self.rates[phase].learning_rate
 
     def step(self, phase: str, cost: Tensor) -> None:
         """Lower `cost` by one step of the parameters of `phase`; no other gradient is computed."""
         parameters = list(self.parameters[phase].values())
         for parameter, gradient in zip(parameters, torch.autograd.grad(cost, parameters), strict=True):
             parameter.grad = gradient
-        self.sgd[phase].step()
+        self.optimisers[phase].step()
         for parameter in parameters:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Velocities by "phase/parameter"; empty before the first step."""
+        """Velocities and the like by "phase/parameter/quantity"; empty before the first step."""
         return {
-            f"{phase}/{name}": sgd.state[p]["momentum_buffer"]
-            for phase, sgd in self.sgd.items()
-            for name, p in self.parameters[phase].items()
-            if p in sgd.state
+            f"{phase}/{name}/{quantity}": value
+            for phase, optimiser in self.optimisers.items()
+            for name, parameter in self.parameters[phase].items()
+            for quantity, value in optimiser.state[parameter].items()
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Put back what `state` returned."""
-        for key, velocity in state.items():
-            phase, name = key.split("/", 1)
+        for key, value in state.items():
+            phase, name, quantity = key.split("/")
             parameter = self.parameters[phase][name]
-            self.sgd[phase].state[parameter]["momentum_buffer"] = velocity.to(parameter.device)
+            self.optimisers[phase].state[parameter][quantity] = value.to(parameter.device)
+
+
+def _optimiser(parameters: list[Parameter], rates: Rates) -> torch.optim.Optimizer:
+    """One fused optimiser: it passes over the parameters once, and that pass is what an update costs."""
+    if rates.optimiser == "adam":
+        betas = (rates.momentum, 0.999)
+        return torch.optim.Adam(parameters, lr=rates.learning_rate, betas=betas, fused=True)
+    return torch.optim.SGD(parameters, lr=rates.learning_rate, momentum=rates.momentum, fused=True)
 
 
 def step(
@@ -371,7 +377,7 @@ def _record(run: Run, epoch: int, values: dict[str, float]) -> None:
 def _save(run: Run, descent: Descent) -> None:
     """Write the run's checkpoint, then drop the one that it continues, unless that is one to keep."""
     tensors = {f"model/{k}": v for k, v in run.model.state_dict().items()}
-    tensors |= {f"velocity/{k}": v for k, v in descent.state().items()}
+    tensors |= {f"optimiser/{k}": v for k, v in descent.state().items()}
     metadata = {
         "experiment": run.experiment.describe(),
         "seed": run.seed,
@@ -395,12 +401,12 @@ def _resume(run: Run, descent: Descent, epochs: int) -> None:
             except UserError as error:
                 print(f"warning: {error}", file=sys.stderr)
                 continue
-            parts: dict[str, dict[str, Tensor]] = {"model": {}, "velocity": {}}
+            parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
             for key, tensor in tensors.items():
                 part, name = key.split("/", 1)
                 parts[part][name] = tensor
             run.model.load_state_dict(parts["model"])
-            descent.load_state(parts["velocity"])
+            descent.load_state(parts["optimiser"])
             run.epochs, run.history = metadata["epoch"], metadata["history"]
             started = run.provenance if epoch < epochs else {}
             run.provenance = metadata["provenance"] | started
