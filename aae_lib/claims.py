@@ -101,7 +101,7 @@ class Row:
     verdict: Verdict
 
 
-# ----------------------------------------------------------------------------------------- verdicts
+# ---- verdicts
 
 
 def check(claim: Claim, evidence: Evidence | None) -> Verdict:
@@ -166,7 +166,7 @@ def scorecard(results: Path | str | Iterable[Path | str], ledger: Path | None = 
     return [Row(claim, check(claim, found.get(claim.id))) for claim in claims]
 
 
-# ------------------------------------------------------------------------------ reading: the ledger
+# ---- reading: the ledger
 
 
 def load(path: Path | str | None = None) -> list[Claim]:
@@ -292,7 +292,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
 _READERS = {field.name: _SPECIAL.get(field.name, _text) for field in fields(Claim)}
 
 
-# --------------------------------------------------------------------------------- reading: results
+# ---- reading: results
 
 
 def evidence(
@@ -399,7 +399,7 @@ def _float(value: float) -> float:
         return math.inf
 
 
-# ---------------------------------------------------------------------------------------- rendering
+# ---- rendering
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
 from aae_lib.config import Experiment
-from aae_lib.networks import affine, discriminator, initialise, perceptron
+from aae_lib.networks import affine, discriminator, dropout, initialise, perceptron
 from aae_lib.priors import Categorical
 
 
@@ -32,9 +32,7 @@ class AdversarialAutoencoder(nn.Module):
         in_encoder, in_decoder = e.batch_norm != "none", e.batch_norm == "autoencoder"
 
         noise = e.noise_dim if e.posterior == "universal" else 0
-        self.encoder = perceptron(
-            [pixels + noise, *trunk], batch_norm=in_encoder, dropout=e.hidden_dropout
-        )
+        self.encoder = perceptron([pixels + noise, *trunk], batch_norm=in_encoder)
         self.heads = nn.ModuleDict()
         for code in e.codes:
             outputs = code.prior.dim * (2 if self._is_gaussian(code.name) else 1)
@@ -73,8 +71,7 @@ class AdversarialAutoencoder(nn.Module):
             noise = torch.empty_like(x).normal_(std=e.input_noise, generator=generator)
             x = noise.add_(x)
         if e.input_dropout:
-            kept = torch.empty_like(x).bernoulli_(1 - e.input_dropout, generator=generator)
-            x = x * kept.div_(1 - e.input_dropout)
+            x = dropout(x, e.input_dropout, generator)
         return x
 
     def encode(self, x: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
@@ -99,7 +96,7 @@ class AdversarialAutoencoder(nn.Module):
             if generator is not None:
                 eta.normal_(generator=generator)
             x = torch.cat((x, eta), 1)
-        features = self.encoder(x)
+        features = self.features(x, generator)
         codes = {}
         for name, head in self.heads.items():
             if only is None or name == only:
@@ -112,6 +109,15 @@ class AdversarialAutoencoder(nn.Module):
                         code = mean + (0.5 * log_variance).exp() * epsilon
                 codes[name] = code
         return codes
+
+    def features(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """The encoder's last hidden layer (batch, hidden), with dropout in training where the experiment has it."""
+        rate = self.experiment.hidden_dropout
+        for layer in self.encoder:
+            x = layer(x)
+            if rate and self.training and isinstance(layer, nn.ReLU):
+                x = dropout(x, rate, generator)
+        return x
 
     def combine(self, codes: dict[str, Tensor], label: Tensor | None = None) -> Tensor:
         """What the decoder gets: codes side by side, or y·W_C + z; with the true `label` (batch,) in §4."""

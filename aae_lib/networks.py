@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Generator, nn
+import torch
+from torch import Generator, Tensor, nn
 
 
-def perceptron(sizes: Sequence[int], *, batch_norm: bool = False, dropout: float = 0.0) -> nn.Sequential:
+def perceptron(sizes: Sequence[int], *, batch_norm: bool = False) -> nn.Sequential:
     """Layers of `sizes[0]` inputs to `sizes[-1]` outputs, each affine then ReLU, the last included.
 
-    Batch normalisation, where asked for, stands between the affine map and the ReLU; dropout after the ReLU.
+    Batch normalisation, where asked for, stands between the affine map and the ReLU.
     """
     layers: list[nn.Module] = []
     for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
         layers += [*affine(inputs, outputs, batch_norm=batch_norm), nn.ReLU()]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
 
 
@@ -28,6 +27,12 @@ def affine(inputs: int, outputs: int, *, batch_norm: bool = False) -> list[nn.Mo
 def discriminator(inputs: int, hidden: int, layers: int) -> nn.Sequential:
     """`inputs` numbers to one logit of "drawn from the prior". Never batch-normalised."""
     return nn.Sequential(*perceptron([inputs] + [hidden] * layers), nn.Linear(hidden, 1))
+
+
+def dropout(x: Tensor, rate: float, generator: Generator) -> Tensor:
+    """x with each number zeroed with probability `rate`, the rest scaled up to keep the mean."""
+    kept = torch.empty_like(x).bernoulli_(1 - rate, generator=generator)
+    return x * kept.div_(1 - rate)
 
 
 def initialise(module: nn.Module, std: float, generator: Generator) -> None:

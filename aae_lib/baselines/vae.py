@@ -24,7 +24,7 @@ class VariationalAutoencoder(AdversarialAutoencoder):
     ) -> dict[str, Tensor]:
         """The two parts of the negative bound in nats, batch means. Paper: §2.1, eq. 2."""
         prior = self.experiment.code("z").prior
-        mean, log_variance = self.heads["z"](self.encoder(x)).chunk(2, 1)
+        mean, log_variance = self.heads["z"](self.features(x, generator)).chunk(2, 1)
         epsilon = torch.empty_like(mean).normal_(generator=generator)
         z = mean + (0.5 * log_variance).exp() * epsilon
         logits = self.decode_logits(self.combine({"z": z}, label))
