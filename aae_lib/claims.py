@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aae_lib.config import PROFILES
+from aae_lib.data import MNIST_DIGEST
 from aae_lib.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -93,12 +94,31 @@ class Verdict:
     epochs: float | None = None
 
 
-@dataclass(frozen=True)
-class Row:
-    """A claim beside the verdict on it."""
+@dataclass(frozen=True, kw_only=True)
+class Row(Verdict):
+    """A claim with the verdict on it: one line of the scorecard."""
 
     claim: Claim
-    verdict: Verdict
+
+    @property
+    def id(self) -> str:
+        return self.claim.id
+
+    @property
+    def place(self) -> str:
+        return self.claim.place
+
+    @property
+    def model(self) -> str:
+        return self.claim.model
+
+    @property
+    def chapter(self) -> str:
+        return self.claim.chapter
+
+    @property
+    def reported(self) -> float | None:
+        return self.claim.reported
 
 
 # ---- verdicts
@@ -118,7 +138,7 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
 
     mean, std = _mean_std(evidence.values)
     obtained = _measured(mean, std)
-    epoch = _at(evidence.epochs)
+    trained = f"at {_epochs(evidence.epochs)}"
 
     def verdict(word: str, reason: str) -> Verdict:
         n = len(evidence.values)
@@ -133,12 +153,12 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
     if missing or not evidence.values:
         return verdict("not run", f"no value for seed {', '.join(map(str, missing)) or 'any'}")
     if claim.epochs is None and evidence.profile not in FULL_PROFILES:
-        return verdict("not run", f"{epoch}: no verdict on a {evidence.profile} profile")
+        return verdict("not run", f"{trained}: no verdict on a {evidence.profile} profile")
     if claim.epochs is not None and evidence.epochs < claim.epochs:
         so_far = f"at {evidence.epochs:g} of {claim.epochs} epochs: {obtained}"
         return verdict("not run", f"{so_far}, no verdict on the final number")
     if claim.epochs is not None and evidence.epochs > claim.epochs:
-        return verdict("not run", f"{epoch}: {obtained}, no verdict on {_at(claim.epochs)[3:]}")
+        return verdict("not run", f"{trained}: {obtained}, no verdict on {_epochs(claim.epochs)}")
 
     if mean is None:
         bad = [str(s) for s, value in evidence.values.items() if not math.isfinite(value)]
@@ -156,14 +176,14 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
 
 
 def scorecard(results: Path | str | Iterable[Path | str], ledger: Path | None = None) -> list[Row]:
-    """Every claim of the ledger with its verdict, from one folder of results or several.
+    """Every claim of the ledger with its verdict, from one folder or file of results, or several.
 
     Where several files give the same claim, see `evidence` for which of them counts.
     Raises UserError for a defect in the ledger or in a results file.
     """
     claims = load(ledger)
     found = evidence(results, ledger)
-    return [Row(claim, check(claim, found.get(claim.id))) for claim in claims]
+    return [Row(claim=claim, **vars(check(claim, found.get(claim.id)))) for claim in claims]
 
 
 # ---- reading: the ledger
@@ -298,7 +318,7 @@ _READERS = {field.name: _SPECIAL.get(field.name, _text) for field in fields(Clai
 def evidence(
     results: Path | str | Iterable[Path | str], ledger: Path | None = None
 ) -> dict[str, Evidence]:
-    """The evidence for each claim id in the results files under one folder or several.
+    """The evidence for each claim id in one folder of results files, or one such file, or several.
 
     Where several files give the same claim, one counts: a run on MNIST that is no smoke run before
     any other, then one at the claim's own epoch, then the one with more epochs, then the one with
@@ -314,7 +334,8 @@ def evidence(
 
     best: dict[str, Evidence] = {}
     for folder in [results] if isinstance(results, str | Path) else results:
-        for path in sorted(Path(folder).rglob("*.json")):
+        folder = Path(folder)
+        for path in [folder] if folder.is_file() else sorted(folder.rglob("*.json")):
             if path.name.startswith("."):  # a file that is being written
                 continue
             for name, item in _read_results(path, claims).items():
@@ -359,10 +380,13 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
     seeds = get(content, "seeds")
     whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
     expect(whole, "seeds", "a list of whole numbers", seeds)
-    data = content.get("data")
-    if data is not None:
-        data = get(data, "name", "data.")
+    data = None
+    if source := content.get("data"):
+        data, digest = get(source, "name", "data."), source.get("digest", MNIST_DIGEST)
         expect(isinstance(data, str), "data.name", "text", data)
+        expect(isinstance(digest, str), "data.digest", "text", digest)
+        if digest != MNIST_DIGEST:  # a part of MNIST is not MNIST
+            data = f"{data}@{digest}"
         data = None if data == "mnist" else _clean(data)
 
     entries = get(content, "claims")
@@ -406,16 +430,16 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
     """Rows as `aae claims --json` prints them: plain values, null where there is none."""
     return [
         {
-            "id": row.claim.id,
-            "place": row.claim.place,
-            "reported": row.claim.reported,
-            "obtained": row.verdict.obtained,
-            "std": row.verdict.std,
-            "n": row.verdict.n,
-            "profile": row.verdict.profile,
-            "epochs": row.verdict.epochs,
-            "verdict": row.verdict.verdict,
-            "reason": row.verdict.reason,
+            "id": row.id,
+            "place": row.place,
+            "reported": row.reported,
+            "obtained": row.obtained,
+            "std": row.std,
+            "n": row.n,
+            "profile": row.profile,
+            "epochs": row.epochs,
+            "verdict": row.verdict,
+            "reason": row.reason,
         }
         for row in rows
     ]
@@ -431,7 +455,7 @@ def table(rows: list[Row]) -> DataFrame:
 
 def summary(rows: list[Row]) -> str:
     """How many claims have which verdict, in one line."""
-    words = [row.verdict.verdict for row in rows]
+    words = [row.verdict for row in rows]
     return ", ".join(f"{words.count(verdict)} {verdict}" for verdict in VERDICTS)
 
 
@@ -461,7 +485,7 @@ def markdown(rows: list[Row], only: str | tuple[str, ...] = "") -> str:
 
     `only` keeps the claims whose id begins with it ("table2.", or a tuple of such), for a chapter.
     """
-    rows = [row for row in rows if row.claim.run and row.claim.id.startswith(only)]
+    rows = [row for row in rows if row.claim.run and row.id.startswith(only)]
     head = "| Place | Model | Quantity | Paper | Obtained | n | Epochs | Verdict |"
     lines = [summary(rows), "", head, "|---|---|---|--:|--:|--:|--:|---|"]
     for row in rows:
@@ -474,19 +498,18 @@ def markdown(rows: list[Row], only: str | tuple[str, ...] = "") -> str:
 
 def _cells(row: Row) -> dict[str, str]:
     """What a row shows, as text."""
-    claim, verdict = row.claim, row.verdict
     return {
-        "claim": claim.id,
-        "place": claim.place,
-        "model": claim.model,
-        "quantity": claim.quantity,
-        "reported": _measured(claim.reported, claim.plusminus, none="—"),
-        "obtained": _measured(verdict.obtained, verdict.std, none="—"),
-        "n": "—" if verdict.n is None else str(verdict.n),
-        "epochs": "—" if verdict.epochs is None else f"{verdict.epochs:g}",
-        "profile": verdict.profile or "—",
-        "verdict": verdict.verdict,
-        "reason": verdict.reason or "",
+        "claim": row.id,
+        "place": row.place,
+        "model": row.model,
+        "quantity": row.claim.quantity,
+        "reported": _measured(row.reported, row.claim.plusminus, none="—"),
+        "obtained": _measured(row.obtained, row.std, none="—"),
+        "n": "—" if row.n is None else str(row.n),
+        "epochs": "—" if row.epochs is None else f"{row.epochs:g}",
+        "profile": row.profile or "—",
+        "verdict": row.verdict,
+        "reason": row.reason or "",
     }
 
 
@@ -522,8 +545,8 @@ def _interval(pair: tuple[float, float]) -> str:
     return f"[{pair[0]:g}, {pair[1]:g}]"
 
 
-def _at(epochs: float) -> str:
-    return f"at {epochs:g} epoch{'' if epochs == 1 else 's'}"
+def _epochs(epochs: float) -> str:
+    return f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
 
 
 def _clean(text: object) -> str:

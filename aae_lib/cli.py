@@ -9,7 +9,6 @@ import shutil
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from aae_lib import __version__, claims, data, store
 from aae_lib.config import PROFILES, profile
@@ -30,7 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        print("aae: interrupted; the last checkpoint stands, and the same command goes on.", file=sys.stderr)
+        print(
+            "aae: interrupted; the last checkpoint stands, and the same command goes on.",
+            file=sys.stderr,
+        )
         return 128 + signal.SIGINT
     return 0
 
@@ -56,7 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser(
         "fetch",
         help="download and verify MNIST",
-        description="Download what is missing of MNIST into $AAE_DATA (default data/cache), each file checked by sha256.",
+        description="Download what is missing of MNIST into $AAE_DATA (default data/cache), "
+        "each file checked by sha256.",
     )
     fetch.add_argument("--quiet", action="store_true", help="no progress bar")
     fetch.set_defaults(command=_fetch)
@@ -75,10 +78,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("experiment", metavar="EXPERIMENT", help="one of the names below")
     train.add_argument("--profile", default="quick", help="how far to train (default: quick)")
-    train.add_argument("--seeds", help="replicates, as 0-9 or 0,3,5 (default: the profile's number, from 0)")
-    train.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
-    train.add_argument("--data", default="mnist", help="mnist, or an image archive (.npz; see data/README.md)")
-    train.add_argument("--allow-cpu", action="store_true", help="let the paper profile run without a GPU")
+    train.add_argument(
+        "--seeds", help="replicates, as 0-9 or 0,3,5 (default: the profile's number, from 0)"
+    )
+    train.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)"
+    )
+    train.add_argument(
+        "--data", default="mnist", help="mnist, or an image archive (.npz; see data/README.md)"
+    )
+    train.add_argument(
+        "--allow-cpu", action="store_true", help="let the paper profile run without a GPU"
+    )
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(command=_train)
 
@@ -89,7 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
         "or beside this machine's own runs.",
     )
     ledger.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
-    ledger.add_argument("--profile", help="judge this machine's results of a profile (_build/results/PROFILE)")
+    ledger.add_argument(
+        "--profile", help="judge this machine's results of a profile (_build/results/PROFILE)"
+    )
     ledger.set_defaults(command=_claims)
 
     doctor = commands.add_parser(
@@ -97,7 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="what this machine has, and what each profile would take on it",
         description="Report device, data, versions and disk, time a few training steps, and estimate each profile.",
     )
-    doctor.add_argument("--device", default="auto", help="cpu, cuda, … (default: a GPU if there is one)")
+    doctor.add_argument(
+        "--device", default="auto", help="cpu, cuda, … (default: a GPU if there is one)"
+    )
     doctor.set_defaults(command=_doctor)
     return parser
 
@@ -169,14 +184,20 @@ def _doctor(options: argparse.Namespace) -> None:
 
     device = choose_device(options.device)
     hardware = store.provenance(device, 0)["hardware"]
-    line("device", f"{device}: {hardware['accelerator'] or hardware['processor']}, {hardware['cores']} cores")
+    line(
+        "device",
+        f"{device}: {hardware['accelerator'] or hardware['processor']}, {hardware['cores']} cores",
+    )
     print("\nWhat each profile would take here (timed on a few steps):\n")
     columns = [p for p in PROFILES.values() if p.name != "smoke"]
     print(f"{'experiment':18} {'one epoch':>10} " + " ".join(f"{p.name:>12}" for p in columns))
     for experiment in EXPERIMENTS.values():
         epoch = seconds_per_epoch(experiment, device)
         cells = [epoch * p.epochs_of(experiment) * p.replicates for p in columns]
-        print(f"{experiment.name:18} {_duration(epoch):>10} " + " ".join(f"{_duration(c):>12}" for c in cells))
+        print(
+            f"{experiment.name:18} {_duration(epoch):>10} "
+            + " ".join(f"{_duration(c):>12}" for c in cells)
+        )
 
 
 def _mnist_state() -> str:

@@ -26,7 +26,9 @@ class Rates:
 
     learning_rate: float
     momentum: float
-    optimiser: Literal["sgd", "adam"] = "sgd"  # A.2.1: "gradient descent with momentum" for all costs
+    optimiser: Literal["sgd", "adam"] = (
+        "sgd"  # A.2.1: "gradient descent with momentum" for all costs
+    )
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Experiment:
     reconstruction: Rates | None = Rates(0.01, 0.9)
     adversarial: Rates | None = Rates(0.1, 0.1)
     supervised: Rates | None = None  # §5: Rates(0.1, 0.9)
-    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"  # half the squared error, or the VAE's choice
+    likelihood: Literal["gaussian", "bernoulli"] = (
+        "gaussian"  # half the squared error, or the VAE's choice
+    )
 
     # Regularisers of the input and, for the baseline network, of the hidden layers
     input_noise: float = 0.0
@@ -149,7 +153,9 @@ PROFILES = {
         Profile("smoke", 2, 1, (300, 200, 200), "tests: every chapter in seconds; never published"),
         Profile("quick", 1, 1, None, "the whole book in minutes on two cores (the default)"),
         Profile("standard", 50, 3, None, "hours on two cores, minutes on a GPU"),
-        Profile("paper", None, 10, None, "the paper's own schedule and ten replicates; needs a GPU"),
+        Profile(
+            "paper", None, 10, None, "the paper's own schedule and ten replicates; needs a GPU"
+        ),
     )
 }
 

@@ -10,21 +10,18 @@ import gzip
 import hashlib
 import math
 import os
-import secrets
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 
@@ -154,7 +151,7 @@ def balanced_labels(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     classes, sizes = np.unique(labels, return_counts=True)
     each, left_over = divmod(count, len(classes))
-    if not each or each + bool(left_over) > sizes.min():
+    if each < 1 or each + bool(left_over) > sizes.min():
         raise UserError(
             f"{count} labelled examples cannot be spread evenly over {len(classes)} classes. "
             f"Ask for {len(classes)} to {len(classes) * sizes.min()} (class "
@@ -220,7 +217,7 @@ def _verified(folder: Path, quiet: bool) -> dict[Path, bytes]:
         try:
             for name, content in files(missing, quiet):
                 found[name] = (folder / name, _intact(content, name, where=name))
-                _write(*found[name])
+                write_atomically(*found[name], remedy="set AAE_DATA elsewhere")
         except _Unavailable as error:  # not asked again: the next source goes on
             failures.append(f"  {source}: {error}")
             if not quiet:
@@ -334,9 +331,10 @@ def _archive(path: Path) -> Dataset:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+            file.seek(0)
+            arrays = _arrays(file, path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}.") from None
-    arrays = _arrays(path)
     images, labels, split = arrays["images"], arrays["labels"], arrays["split"]
 
     if images.dtype != np.uint8:
@@ -352,11 +350,11 @@ def _archive(path: Path) -> Dataset:
     for value, name in enumerate(SPLITS):
         if value not in split:
             refuse("split", f"{value} for at least one image ({name})", "none")
-    present, trained = set(labels.tolist()), set(labels[split == 0].tolist())
-    if min(present) < 0 or max(present) > 255:
-        refuse("labels", "from 0 to 255", f"{min(present)} … {max(present)}")
-    if missing := sorted(set(range(max(present) + 1)) - trained):
-        expected = f"0 … {max(present)}, each at least once in the train split"
+    used, trained = set(labels.tolist()), set(labels[split == 0].tolist())
+    if min(used) < 0 or max(used) > 255:
+        refuse("labels", "from 0 to 255", f"{min(used)} … {max(used)}")
+    if missing := sorted(set(range(max(used) + 1)) - trained):
+        expected = f"0 … {max(used)}, each at least once in the train split"
         refuse("labels", expected, f"no {_listed(missing)} there")
     for key in ("name", "note"):
         if arrays[key].dtype.kind != "U" or arrays[key].ndim:
@@ -367,28 +365,30 @@ def _archive(path: Path) -> Dataset:
     labels = labels.astype(np.uint8)
     splits = (Split(images[split == value], labels[split == value]) for value in range(3))
     name, note = str(arrays["name"]), str(arrays["note"])
-    return Dataset(name, digest, note, *splits, classes=max(present) + 1)
+    return Dataset(name, digest, note, *splits, classes=max(used) + 1)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an image archive by key, with the defaults of the optional ones."""
+def _arrays(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an image archive by key, with the defaults of the optional ones.
+
+    A damaged file makes numpy, zipfile and zlib raise a dozen kinds of exception, so all are meant.
+    """
     arrays = {"name": np.array(path.stem), "note": np.array("")}
     try:
-        archive = np.load(path, allow_pickle=False) if zipfile.is_zipfile(path) else None
-    except (OSError, ValueError, zipfile.BadZipFile):
-        archive = None
-    if archive is None:
-        raise UserError(f"{path} is no .npz file, or a damaged one (see data/README.md).")
+        archive = np.load(file, allow_pickle=False)
+        keys = archive.files  # a lone .npy file has none
+    except Exception:
+        raise UserError(f"{path} is no .npz file, or a damaged one (see data/README.md).") from None
     with archive:
         for key in ("images", "labels", "split", "name", "note"):
-            if key in archive.files:
+            if key in keys:
                 try:
                     arrays[key] = archive[key]
-                except Exception as error:  # noqa: BLE001  damage shows as a dozen kinds of them
+                except Exception as error:
                     found = f"{type(error).__name__}: {error}"
                     _refuse(path, key, "an intact array without Python objects", found)
             if not isinstance(arrays.get(key), np.ndarray):
-                _refuse(path, key, "an array", f"the keys {', '.join(archive.files) or '(none)'}")
+                _refuse(path, key, "an array", f"the keys {', '.join(keys) or '(none)'}")
     return arrays
 
 
@@ -437,23 +437,5 @@ def _make_writable(folder: Path) -> None:
             raise PermissionError(None, "no permission, or a read-only disk")
     except OSError as error:
         raise UserError(
-            f"cannot write in {folder}: {error.strerror}. Set AAE_DATA to a folder you can write to."
+            f"cannot write in {folder}: {error.strerror}. Set AAE_DATA to another folder."
         ) from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside `path` under a name of our own, force it to the disk, move it into place."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}. Free some space or set AAE_DATA elsewhere."
-        ) from None
-    finally:
-        with suppress(OSError):  # moved already, or never made
-            temporary.unlink()

@@ -24,8 +24,8 @@ _FIG2_MIXTURE = replace(
     codes=(Code("z", GaussianMixture()),),
 )
 
-# §2.1: "a VAE with the same architecture", its training not described. As in Kingma and Welling's own MNIST model, pixels are
-# Bernoulli; Adam at its usual rate, since the rates of A.2.1 do not suit this cost (chapter 02 shows the alternatives).
+# §2.1: "a VAE with the same architecture", its training not described. As in Kingma and Welling's own
+# MNIST model, pixels are Bernoulli; Adam at its usual rate, for the rates of A.2.1 do not suit this cost.
 _VAE = {
     "method": "vae",
     "posterior": "gaussian",

@@ -396,7 +396,8 @@ def _draw_decoder(
     dims = {code.name: code.prior.dim for code in e.codes}
     inputs = dims["z"] if e.combine == "sum" else sum(dims.values())
     sizes = f"{_chain(inputs + classes * e.decoder_label, e)} → {pixels}"
-    p = f"$p(x\\,|\\,{_names(e)}{', y' if e.decoder_label else ''})$"
+    label = ", y" if e.decoder_label and "y" not in codes else ""
+    p = f"$p(x\\,|\\,{_names(e)}{label})$"
     decoder = d.box("decoder", (_DECODER, 0), "decoder", "Decoder", p, sizes)
     output = d.box("reconstruction", (_OUTPUT, 0), "data", r"$\hat{x}$", str(pixels))
     squares = r"$½\,\Vert\hat{x} - x\Vert^2$"
@@ -423,14 +424,16 @@ def _draw_decoder(
             cost = d.box("repulsion cost", (_DECODER, 0.84), "cost", text)
             d.arrow(heads, cost, (heads.right[0], cost.y), cost.left)
     else:
-        bar = d.box("combine", (_JOIN, 0), "bar", "concatenate", h=1.8 if len(codes) == 2 else 1)
+        bar = d.box("combine", (_JOIN, 0), "bar", "concatenate")
         for code in codes.values():
             d.arrow(code, bar, code.right, (bar.left[0], code.y))
         d.arrow(bar, decoder, bar.right, decoder.left)
-        if e.decoder_label:
-            place = (_JOIN, bar.top[1] + 0.6)
-            label = d.box("label", place, "label", "One-hot label $y$", f"{classes} classes", w=1.3)
-            d.arrow(label, bar, label.bottom, bar.top)
+
+    if e.decoder_label:
+        label = d.box("label", (5.04, -1.02), "label", "One-hot label", f"{classes} classes", w=1.2)
+        corner, entry = 4.6, -0.26
+        bend = (corner, label.top[1]), (corner, entry), (decoder.left[0], entry)
+        d.arrow(label, decoder, *bend)
 
 
 def _draw_supervision(d: _Diagram, e: Experiment, codes: dict[str, _Box]) -> None:
@@ -493,7 +496,7 @@ def _draw_regularisation(d: _Diagram, e: Experiment, code: Code, box: _Box, clas
 
 def _is_joined(e: Experiment) -> bool:
     """Whether something stands between the codes and the decoder."""
-    return e.reconstruction is not None and (len(e.codes) == 2 or e.decoder_label)
+    return e.reconstruction is not None and len(e.codes) == 2
 
 
 def _supervised_row(e: Experiment) -> float:
@@ -559,7 +562,7 @@ _KINDS = {
     "label": _Kind("#efe3fa", "#6f3aa6", 1.76, 0.48),
     "cost": _Kind("white", "#b3152a", 1.5, 0.48),
     "circle": _Kind("white", INK, 0.34, 0.34),
-    "bar": _Kind("white", INK, 0.28, 1.0),
+    "bar": _Kind("white", INK, 0.28, 1.8),
 }
 
 

@@ -82,7 +82,9 @@ class AdversarialAutoencoder(nn.Module):
         """
         logits = self.encode_logits(x, generator)
         return {
-            c.name: logits[c.name].softmax(1) if isinstance(c.prior, Categorical) else logits[c.name]
+            c.name: logits[c.name].softmax(1)
+            if isinstance(c.prior, Categorical)
+            else logits[c.name]
             for c in self.experiment.codes
         }
 
@@ -178,7 +180,9 @@ class AdversarialAutoencoder(nn.Module):
             "generator": ("encoder.", "heads."),
             "supervised": ("encoder.", "heads.y."),
         }[phase]
-        return {n: p for n, p in self.named_parameters() if n.startswith(owners) and p.requires_grad}
+        return {
+            n: p for n, p in self.named_parameters() if n.startswith(owners) and p.requires_grad
+        }
 
     def _is_gaussian(self, name: str) -> bool:
         prior = self.experiment.code(name).prior

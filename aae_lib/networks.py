@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,7 +15,7 @@ def perceptron(sizes: Sequence[int], *, batch_norm: bool = False) -> nn.Sequenti
     Batch normalisation, where asked for, stands between the affine map and the ReLU.
     """
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [*affine(inputs, outputs, batch_norm=batch_norm), nn.ReLU()]
     return nn.Sequential(*layers)
 

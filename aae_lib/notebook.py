@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 from IPython.display import Markdown
+from pandas.io.formats.style import Styler
 
 from aae_lib import claims, data, store
 from aae_lib.config import Experiment, Profile, profile
@@ -32,6 +33,9 @@ PARAMETERS: dict[str, tuple[type, ...]] = {
     "allow_cpu": (bool,),
 }
 """The parameters of every chapter, with the types that each may have."""
+
+
+PUBLISHED = store.REPOSITORY / "data" / "results"
 
 
 @dataclass
@@ -59,7 +63,9 @@ class Chapter:
         for an unknown or ill-typed parameter, an unknown profile, a device or data set that is not here.
         """
         known = [*PARAMETERS, *also]
-        if not any(isinstance(value, cls) for value in namespace.values()):  # not on a rerun by hand
+        if not any(
+            isinstance(value, cls) for value in namespace.values()
+        ):  # not on a rerun by hand
             _refuse_unknown(name, namespace, known)
         parameters = {key: namespace[key] for key in known}
         for key, kinds in PARAMETERS.items():
@@ -78,11 +84,14 @@ class Chapter:
         device = choose_device(parameters["device"])
         return cls(name, title, chosen, seeds, device, dataset, parameters)
 
-    def train(self, experiment: str | Experiment) -> list[Run]:
-        """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained."""
+    def train(self, experiment: str | Experiment, epochs: int | None = None) -> list[Run]:
+        """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained.
+
+        `epochs` cuts it shorter, for an ablation.
+        """
         if isinstance(experiment, str):
             experiment = by_name(experiment)
-        epochs = self.profile.epochs_of(experiment)
+        epochs = epochs or self.profile.epochs_of(experiment)
         runs = [
             fit(experiment, self.dataset, seed=seed, epochs=epochs, device=self.device)
             for seed in self.seeds
@@ -96,10 +105,14 @@ class Chapter:
                 **run.provenance,
             })  # fmt: skip
             curves = self.series.setdefault(experiment.name, {})
-            curves[f"seed-{run.seed}"] = {k: [round(v, 5) for v in vs] for k, vs in run.history.items()}
+            curves[f"seed-{run.seed}"] = {
+                k: [round(v, 5) for v in vs] for k, vs in run.history.items()
+            }
         return runs
 
-    def record(self, claim: str, values: Mapping[int, float], *, epochs: int, of_epochs: int) -> None:
+    def record(
+        self, claim: str, values: Mapping[int, float], *, epochs: int, of_epochs: int
+    ) -> None:
         """Note what was obtained for `claim`, by seed, after `epochs` of the paper's `of_epochs` epochs.
 
         Raises KeyError for a claim that the ledger does not hold.
@@ -110,32 +123,45 @@ class Chapter:
         self.obtained[claim] = {"values": by_seed, "epochs": epochs, "of_epochs": of_epochs}
 
     def finish(self) -> Path:
-        """Write this execution's results as one JSON file, atomically; returns its path. Its folder is the profile's."""
+        """Write this execution's results as one JSON file in the profile's folder; returns its path."""
         seed = f".seed-{self.seeds[0]}" if self.seeds[0] else ""
         path = store.build_root() / "results" / self.profile.name / f"{self.name}{seed}.json"
         text = json.dumps(self._as_json(), indent=1, allow_nan=False)
         store.write_atomically(path, text.encode() + b"\n")
         return path
 
-    def against_the_paper(self) -> pd.DataFrame:
+    def against_the_paper(self) -> Styler:
         """Each claim of this chapter: reported, obtained in this run, obtained in the published evidence, verdict."""
         here = self.finish()
-        rows = {row.id: row for row in claims.scorecard(here)}
-        published = {row.id: row for row in claims.scorecard(store.REPOSITORY / "data" / "results")}
+        rows = claims.scorecard(here)
+        published = {row.id: row for row in claims.scorecard(PUBLISHED)}
         table = [
             {
-                "claim": row.place,
-                "model": row.model,
-                "paper": _number(row.reported),
-                "this run": _obtained(row),
-                "published": _obtained(published[row.id]),
-                "verdict of this run": row.verdict if row.verdict != "not run" else row.reason,
-                "published verdict": published[row.id].verdict,
+                "Claim": f"{row.place}: {row.model}",
+                "Measured": row.claim.quantity,
+                "Paper": _number(row.reported),
+                "This run": _obtained(row),
+                "Verdict": _verdict(row),
+                "Published": _obtained(published[row.id]),
+                "Its verdict": _verdict(published[row.id]),
             }
-            for row in rows.values()
-            if row.chapter == self.name
+            for row in rows
+            if row.chapter == self.name and row.claim.run
         ]
-        return pd.DataFrame(table)
+        return pd.DataFrame(table).style.hide(axis="index")
+
+    def wall_time(self) -> str:
+        """Time that the runs shown here took to train, in words; more than this execution if some were loaded."""
+        seconds = sum(run.get("wall_seconds", 0.0) for run in self.runs)
+        return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+
+    def machine(self) -> str:
+        """What the runs shown here were trained on."""
+        found = {
+            f"{r['hardware']['accelerator'] or r['hardware']['processor']} ({r['threads']} threads)"
+            for r in self.runs
+        }
+        return ", ".join(sorted(found))
 
     def _as_json(self) -> dict[str, Any]:
         source = store.REPOSITORY / "notebooks" / f"{self.name}.py"
@@ -185,6 +211,26 @@ def changed(experiment: Experiment, name: str, **changes: Any) -> Experiment:
     return replace(experiment, name=name, **changes)
 
 
+def choices(parameter: str, text: str, valid: Sequence[str]) -> list[str]:
+    """The comma-separated values of a text parameter, in order. Raises UserError for one not valid."""
+    chosen = [part.strip() for part in str(text).split(",") if part.strip()]
+    for part in chosen:
+        if part not in valid:
+            raise UserError(
+                f"parameter {parameter}: unknown value '{part}'; {suggest(part, valid)}"
+            )
+    if not chosen:
+        raise UserError(f"parameter {parameter} is empty; choose from {', '.join(valid)}.")
+    return chosen
+
+
+def glue(name: str, value: Any) -> None:
+    """Make `value` available to the chapter's prose under `name`, so that no number there is typed."""
+    from myst_nb import glue as put
+
+    put(name, value, display=False)
+
+
 def _refuse_unknown(name: str, namespace: Mapping[str, Any], known: Sequence[str]) -> None:
     """papermill only logs a parameter that a notebook does not have; here it stops the chapter."""
     plain = (str, int, float, bool, list, tuple, dict, type(None))
@@ -202,8 +248,12 @@ def _number(value: float | None) -> str:
     return "—" if value is None else f"{value:g}"
 
 
-def _obtained(row: claims.Row) -> str:
-    if row.obtained is None:
+def _obtained(verdict: claims.Verdict) -> str:
+    if verdict.obtained is None:
         return "—"
-    spread = f" ± {row.std:.2g}" if row.std is not None else ""
-    return f"{row.obtained:.4g}{spread} (n = {row.n}, epoch {row.epochs})"
+    spread = f" ± {verdict.std:.2g}" if verdict.std is not None else ""
+    return f"{verdict.obtained:.3g}{spread} (n = {verdict.n}, epoch {verdict.epochs:g})"
+
+
+def _verdict(verdict: claims.Verdict) -> str:
+    return verdict.verdict if verdict.verdict != "not run" else f"not run: {verdict.reason}"

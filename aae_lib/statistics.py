@@ -17,7 +17,9 @@ class EnergyDistance:
     """Energy distance of two samples, and what it would be if both came from one distribution."""
 
     value: float
-    band: tuple[float, float]  # 2.5 % and 97.5 % points over random relabellings of the pooled sample
+    band: tuple[
+        float, float
+    ]  # 2.5 % and 97.5 % points over random relabellings of the pooled sample
 
 
 def energy_distance(
@@ -29,7 +31,9 @@ def energy_distance(
     sample, so the distances are computed once for the statistic and all permutations of it.
     """
     pooled = torch.cat((x, y)).double()
-    weights = torch.cat((torch.full((len(x),), 1 / len(x)), torch.full((len(y),), -1 / len(y)))).double()
+    weights = torch.cat(
+        (torch.full((len(x),), 1 / len(x)), torch.full((len(y),), -1 / len(y)))
+    ).double()
     orders = [torch.randperm(len(pooled), generator=generator) for _ in range(permutations)]
     rows = torch.stack([weights, *(weights[order] for order in orders)]).float()
     values = torch.zeros(len(rows), dtype=torch.float64)
@@ -46,7 +50,9 @@ def covering_radius(prior: Prior, n: int, generator: Generator, share: float = 0
 
     A scale for `uncovered_mass` that the prior sets, not the eye: codes that match the prior leave about `share`.
     """
-    distances, _ = KDTree(prior.sample(n, generator).numpy()).query(prior.sample(n, generator).numpy())
+    distances, _ = KDTree(prior.sample(n, generator).numpy()).query(
+        prior.sample(n, generator).numpy()
+    )
     return float(np.quantile(distances, 1 - share))
 
 

@@ -16,9 +16,10 @@ import json
 import os
 import platform
 import re
+import secrets
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -88,9 +89,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` beside `path`, force it to the disk, move it into place. Raises UserError on a disk error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD elsewhere") -> None:
+    """Write `content` beside `path`, force it to the disk, move it into place: whole or not at all.
+
+    Raises UserError on a disk error; `remedy` says what to do about it, beside freeing space.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -99,9 +103,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}. Free some space or set AAE_BUILD.") from None
+        raise UserError(
+            f"cannot write {path}: {error.strerror}. Free some space or {remedy}."
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # moved already, or never made
+            temporary.unlink()
 
 
 @contextmanager
@@ -123,7 +130,11 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
     return {
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "accelerator": _accelerator(device)},
+        "hardware": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "accelerator": _accelerator(device),
+        },
         "device": device,
         "threads": threads,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -133,7 +144,16 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
 @cache
 def _commit() -> str:
     """The commit of the code, with "-dirty" where the library differs from it; "unknown" outside git."""
-    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(REPOSITORY),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -24,7 +24,6 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy, softplus
-
 from tqdm import tqdm
 
 from aae_lib import store
@@ -55,7 +54,9 @@ class Images:
     classes: int
 
     @classmethod
-    def of(cls, dataset: Dataset, experiment: Experiment, seed: int, device: torch.device) -> Images:
+    def of(
+        cls, dataset: Dataset, experiment: Experiment, seed: int, device: torch.device
+    ) -> Images:
         """`dataset` on `device`, with the labelled subset that (experiment, seed) draws. Paper: A.2.1."""
 
         def move(array) -> Tensor:
@@ -109,7 +110,8 @@ class Descent:
         self.rates = {phase: r for phase, r in rates.items() if r is not None}
         self.parameters = {phase: model.parameters_of(phase) for phase in self.rates}
         self.optimisers = {
-            phase: _optimiser(list(self.parameters[phase].values()), r) for phase, r in self.rates.items()
+            phase: _optimiser(list(self.parameters[phase].values()), r)
+            for phase, r in self.rates.items()
         }
 
     def scale_rates(self, factor: float) -> None:
@@ -120,7 +122,9 @@ class Descent:
     def step(self, phase: str, cost: Tensor) -> None:
         """Lower `cost` by one step of the parameters of `phase`; no other gradient is computed."""
         parameters = list(self.parameters[phase].values())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(cost, parameters), strict=True):
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(cost, parameters), strict=True
+        ):
             parameter.grad = gradient
         self.optimisers[phase].step()
         for parameter in parameters:
@@ -191,7 +195,9 @@ def step(
     if e.supervised:
         labelled_x = model.corrupt(batch.labelled_x, generator)
         y = labels_code(e)
-        cost = cross_entropy(model.encode_logits(labelled_x, generator, only=y)[y], batch.labelled_y)
+        cost = cross_entropy(
+            model.encode_logits(labelled_x, generator, only=y)[y], batch.labelled_y
+        )
         losses["supervised"] = cost.detach()
         descent.step("supervised", cost)
     return losses
@@ -232,7 +238,10 @@ def batches(images: Images, experiment: Experiment, generator: Generator) -> Ite
         batch = Batch(scale(images.train[rows]), images.train_labels[rows], images.known[rows])
         if labelled is not None:
             rows = labelled[i * size : (i + 1) * size]
-            batch.labelled_x, batch.labelled_y = scale(images.train[rows]), images.train_labels[rows]
+            batch.labelled_x, batch.labelled_y = (
+                scale(images.train[rows]),
+                images.train_labels[rows],
+            )
         yield batch
 
 
@@ -282,9 +291,13 @@ def _fit(
     quiet: bool,
     checkpoint_seconds: float,
 ) -> Run:
-    model = MODELS[experiment.method](experiment, dataset.dim, dataset.classes, epoch_generator(seed, 0, device)).to(device)
+    model = MODELS[experiment.method](
+        experiment, dataset.dim, dataset.classes, epoch_generator(seed, 0, device)
+    ).to(device)
     descent = Descent(model)
-    run = Run(experiment, seed, 0, model, {}, store.provenance(str(device), torch.get_num_threads()))
+    run = Run(
+        experiment, seed, 0, model, {}, store.provenance(str(device), torch.get_num_threads())
+    )
     _resume(run, descent, epochs)
     if run.epochs == epochs:
         return run
@@ -318,7 +331,12 @@ def _fit(
 
 
 def _train_epoch(
-    model: AdversarialAutoencoder, descent: Descent, images: Images, seed: int, epoch: int, bar: tqdm
+    model: AdversarialAutoencoder,
+    descent: Descent,
+    images: Images,
+    seed: int,
+    epoch: int,
+    bar: tqdm,
 ) -> dict[str, float]:
     """One pass over the training images; returns the mean of each cost, read from the device once."""
     generator = epoch_generator(seed, epoch, images.train.device)
@@ -353,7 +371,10 @@ def evaluate(model: AdversarialAutoencoder, images: Images) -> dict[str, float]:
 
 @torch.no_grad()
 def codes_of(
-    model: AdversarialAutoencoder, pixels: Tensor, generator: Generator | None = None, block: int = 1000
+    model: AdversarialAutoencoder,
+    pixels: Tensor,
+    generator: Generator | None = None,
+    block: int = 1000,
 ) -> dict[str, Tensor]:
     """Codes, by name, of uint8 images (n, pixels), computed in blocks; a sample where a generator is given."""
     model.eval()
@@ -421,7 +442,9 @@ def choose_device(name: str = "auto") -> str:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"device '{name}' cannot be used here ({reason}). Use cpu, cuda or auto.") from None
+        raise UserError(
+            f"device '{name}' cannot be used here ({reason}). Use cpu, cuda or auto."
+        ) from None
     return name
 
 
@@ -434,7 +457,9 @@ def require_gpu(profile: Profile, device: str, allow_cpu: bool = False) -> None:
         )
 
 
-def seconds_per_epoch(experiment: Experiment, device: str, pixels: int = 784, classes: int = 10) -> float:
+def seconds_per_epoch(
+    experiment: Experiment, device: str, pixels: int = 784, classes: int = 10
+) -> float:
     """Seconds that one epoch of 50 000 images would take here, from a few steps on random images."""
     target = torch.device(device)
     generator = epoch_generator(0, 0, target)

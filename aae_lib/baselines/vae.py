@@ -48,7 +48,9 @@ def kl_divergence(mean: Tensor, log_variance: Tensor, epsilon: Tensor, prior: Pr
     """
     if isinstance(prior, Gaussian):
         variance = prior.std**2
-        terms = (mean.square() + log_variance.exp()) / variance - 1 - log_variance + math.log(variance)
+        terms = (
+            (mean.square() + log_variance.exp()) / variance - 1 - log_variance + math.log(variance)
+        )
         return 0.5 * terms.sum(1).mean()
     z = mean + (0.5 * log_variance).exp() * epsilon
     entropy = 0.5 * (log_variance + math.log(2 * math.pi * math.e)).sum(1)

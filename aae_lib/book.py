@@ -1,0 +1,657 @@
+"""Chapters executed, the book built, the evidence published: what stands behind `make book`.
+
+    notebooks/NN_slug.ipynb ── run ──► _build/chapters ── build ──► _build/html
+                                             └──────── publish ──► book/chapters, data/results
+
+A notebook counts only if it ran from top to bottom without an error and its source has not changed
+since; everything here refuses others. What existed before stays until its successor is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aae_lib import claims, store
+from aae_lib.config import PROFILES, profile
+from aae_lib.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+METADATA = "aae"
+"""Notebook metadata written by `run`: source_sha256 and parameters of that execution."""
+LANDING_ROWS = 6
+"""Measured claims that the landing page has room for."""
+README_BLOCK = ("<!-- results: made by 'make publish' -->", "<!-- end of results -->")
+
+
+class ChapterError(Exception):
+    """A chapter that failed while it ran; the message names the cell. Exit code 1."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where sources and products lie. Tests give another root."""
+
+    root: Path = store.REPOSITORY
+
+    @property
+    def build(self) -> Path:
+        """Everything that is made here: `$AAE_BUILD`, or `_build`."""
+        return self.root / store.build_root()
+
+    @property
+    def chapters(self) -> Path:
+        """Executed chapters of this machine."""
+        return self.build / "chapters"
+
+    @property
+    def published(self) -> Path:
+        """Executed chapters that are tracked."""
+        return self.root / "book" / "chapters"
+
+    @property
+    def published_results(self) -> Path:
+        """Results that are tracked: the published evidence."""
+        return self.root / "data" / "results"
+
+    def source(self, chapter: str) -> Path:
+        """The chapter's source, py:percent."""
+        return self.root / "notebooks" / f"{chapter}.py"
+
+    def results(self, name: str, chapter: str) -> Path:
+        """This machine's results of `chapter` on the profile `name`, seed 0."""
+        return self.build / "results" / name / f"{chapter}.json"
+
+    def names(self) -> list[str]:
+        """The chapters that have a source, in order."""
+        return sorted(path.stem for path in (self.root / "notebooks").glob("[0-9]*.py"))
+
+    def find(self, name: str) -> str:
+        """The chapter called `name`: in full, its number alone, or its file. Raises UserError for any other."""
+        stem = Path(name).stem if name.endswith((".py", ".ipynb")) else name
+        numbered = [c for c in self.names() if stem.isdigit() and c.startswith(f"{int(stem):02d}_")]
+        if stem not in self.names() and not numbered:
+            raise UserError(f"unknown chapter '{name}'; {suggest(name, self.names())}")
+        return stem if stem in self.names() else numbered[0]
+
+
+# ------------------------------------------------------------------------------------------ execute
+
+
+def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
+    """Execute `chapter` with the parameters `given`; returns the executed copy, `_build/chapters/<chapter>.ipynb`.
+
+    The copy appears only when the last cell has run. Raises UserError for parameters that the chapter
+    does not have and for a pair that disagrees, ChapterError when a cell fails.
+    """
+    import nbformat
+    import papermill
+
+    source = project.source(chapter).with_suffix(".ipynb")
+    _refuse_torn_pair(project, chapter)
+    parameters = checked_parameters(source, given)
+    digest = source_sha256(project, chapter)
+    target = project.chapters / source.name
+    log = project.build / "logs" / f"{chapter}.log"
+    for folder in target.parent, log.parent:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    with (
+        store.locked(project.build / "locks" / chapter),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch,
+        log.open("w", encoding="utf-8", buffering=1) as output,
+        _this_interpreter(project),
+    ):
+        running = Path(scratch, source.name)
+        try:
+            papermill.execute_notebook(
+                source,
+                running,
+                parameters=given,
+                kernel_name="python3",
+                cwd=project.root,
+                stdout_file=output,
+                stderr_file=output,
+            )
+        except Exception as error:
+            failed = log.with_suffix(".ipynb")
+            if running.exists():
+                running.replace(failed)
+            message = f"{chapter} failed{_where(failed, error)}"
+            print(message, *getattr(error, "traceback", []), sep="\n", file=_Plain(output))
+            kept = f"\n{target} is still the last good copy." if target.exists() else ""
+            raise ChapterError(f"{message}{kept}\nThe whole output: {log}") from error
+        notebook = nbformat.read(running, as_version=4)
+        _tidy(notebook, {"source_sha256": digest, "parameters": parameters})
+        store.write_atomically(target, nbformat.writes(notebook).encode())
+    return target
+
+
+def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of `notebook`, with the values `given` in place of the defaults.
+
+    papermill only logs a parameter that a notebook does not have. Raises UserError for an unknown
+    name or profile, with the nearest valid one, and for a value of another type than the default's.
+    """
+    import papermill
+
+    found = papermill.inspect_notebook(notebook)
+    try:
+        defaults = {name: ast.literal_eval(p["default"]) for name, p in found.items()}
+    except (ValueError, SyntaxError) as error:
+        raise UserError(
+            f"{notebook}: a parameter's default must be a plain value ({error})."
+        ) from None
+    for name, value in given.items():
+        if name not in defaults:
+            raise UserError(f"{notebook.stem} has no parameter '{name}'; {suggest(name, defaults)}")
+        default = defaults[name]
+        same = type(value) is type(default) or (type(default) is float and type(value) is int)
+        if default is not None and not same:
+            wanted = type(default).__name__
+            raise UserError(f"{notebook.stem}: parameter {name} must be {wanted}, not {value!r}.")
+    parameters = defaults | given
+    if "profile" in parameters:
+        profile(parameters["profile"])
+    return parameters
+
+
+def source_sha256(project: Project, chapter: str) -> str:
+    """The hash of a chapter's source, which its executed copy and its results carry."""
+    return hashlib.sha256(project.source(chapter).read_bytes()).hexdigest()
+
+
+def pair_difference(project: Project, chapter: str) -> str | None:
+    """What sets a chapter's .py and .ipynb apart; None if they say the same."""
+    import jupytext
+
+    source = project.source(chapter)
+    if not source.with_suffix(".ipynb").exists():
+        return "there is no .ipynb"
+    ours, theirs = jupytext.read(source).cells, jupytext.read(source.with_suffix(".ipynb")).cells
+    if len(ours) != len(theirs):
+        return f"{len(ours)} cells in the .py, {len(theirs)} in the .ipynb"
+    for number, (a, b) in enumerate(zip(ours, theirs, strict=True), start=1):
+        metadata = [
+            {k: c.metadata[k] for k in ("tags", "mystnb") if k in c.metadata} for c in (a, b)
+        ]
+        if (a.cell_type, a.source) != (b.cell_type, b.source) or metadata[0] != metadata[1]:
+            return f"cell {number}, '{_first_line(a.source)}'"
+    return None
+
+
+def _refuse_torn_pair(project: Project, chapter: str) -> None:
+    if difference := pair_difference(project, chapter):
+        raise UserError(
+            f"notebooks/{chapter}.py and notebooks/{chapter}.ipynb disagree ({difference}). "
+            "'make sync' brings them together, the newer one leading."
+        )
+
+
+@contextmanager
+def _this_interpreter(project: Project) -> Iterator[None]:
+    """Run kernels with this Python, and away from the reader's own IPython and Jupyter files.
+
+    A kernel called python3 that the reader once registered would else be taken before this one's.
+    """
+    ours = {
+        "JUPYTER_PATH": str(Path(sys.prefix, "share", "jupyter")),  # searched before any other
+        "JUPYTER_RUNTIME_DIR": str(project.build / "jupyter"),
+        "IPYTHONDIR": str(project.build / "ipython"),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _Plain:
+    """A file without the colours that IPython gives to tracebacks."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def write(self, text: str) -> None:
+        self.file.write(re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+
+def _where(failed: Path, error: Exception) -> str:
+    """Which cell failed, and how, in one line."""
+    import nbformat
+
+    reason = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
+    if type(error).__name__ == "DeadKernelError":
+        reason = "its Python died, most likely for want of memory"
+    cells = nbformat.read(failed, as_version=4).cells if failed.exists() else []
+    extra = {
+        "injected-parameters",
+        "papermill-error-cell-tag",
+    }  # cells that the reader's notebook lacks
+    cells = [cell for cell in cells if extra.isdisjoint(cell.metadata.get("tags", []))]
+    for number, cell in enumerate(cells, start=1):
+        if cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
+            return f" in cell {number}, '{_first_line(cell.source)}'\n{reason}"
+    return f"\n{reason}"
+
+
+def _first_line(source: str) -> str:
+    return next((line.strip() for line in source.splitlines() if line.strip()), "")[:80]
+
+
+def _tidy(notebook: NotebookNode, about: dict[str, Any]) -> None:
+    """Hide the cell that papermill injected, and put `about` in place of its paths and times."""
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata[METADATA] = about
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"] = ["injected-parameters", "remove-cell"]
+
+
+# -------------------------------------------------------------------------------------------- check
+
+
+def check_executed(project: Project, path: Path) -> dict[str, Any]:
+    """What an executed copy says of its execution. Raises UserError if it is not to be shown.
+
+    Refused are an error output, a code cell that has not run or not in its order, and a source that
+    has changed since.
+    """
+    import nbformat
+
+    chapter = path.stem
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        about = dict(notebook.metadata[METADATA])
+        parameters, digest = about["parameters"], about["source_sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a chapter executed by 'make chapter' ({error}).") from None
+    remedy = (
+        f"Run 'make chapter CHAPTER={chapter} PROFILE={parameters.get('profile', 'quick')}' again."
+    )
+    if not project.source(chapter).exists():
+        raise UserError(f"{path} has no source notebooks/{chapter}.py; remove it.")
+    if digest != source_sha256(project, chapter):
+        raise UserError(f"{path} is stale: notebooks/{chapter}.py has changed since. {remedy}")
+    expected = 0
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "code":
+            continue
+        where = f"{path}, cell {number}, '{_first_line(cell.source)}'"
+        if any(output.output_type == "error" for output in cell.outputs):
+            raise UserError(f"{where} holds an error. {remedy}")
+        if not cell.source.strip():
+            continue
+        expected += 1
+        if cell.execution_count != expected:
+            how = (
+                "was not executed" if cell.execution_count is None else "was executed out of order"
+            )
+            raise UserError(f"{where} {how}. {remedy}")
+    return about
+
+
+# -------------------------------------------------------------------------------------------- build
+
+
+def build(project: Project, published: bool = False) -> Path:
+    """Stage the book and build its pages into `_build/html`; returns the first page.
+
+    This machine's chapters come first, then the published ones; `published` takes only the latter.
+    Raises UserError if a chapter is not to be shown or Sphinx warns of anything; the book that was
+    there then stays.
+    """
+    with store.locked(project.build / "locks" / "book"):
+        source = project.build / "source"
+        stage(project, source, published)
+        log = project.build / "logs" / "book.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=project.build, prefix=".book-") as scratch:
+            command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
+            command += ["--config", str(project.root / "_config.yml"), "--path-output", scratch]
+            command += ["-W", "-n", "--keep-going"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            log.write_text(done.stdout + done.stderr, encoding="utf-8")
+            made = Path(scratch, "_build", "html")
+            if done.returncode or not (made / "index.html").exists():
+                lines = (done.stdout + done.stderr).splitlines()
+                told = [line for line in lines if "WARNING" in line or "ERROR" in line]
+                told = "\n".join(told or lines[-5:])
+                raise UserError(f"the book does not build:\n{told}\nThe whole output: {log}")
+            page = project.build / "html"
+            if page.exists():
+                page.rename(Path(scratch, "previous"))
+            made.rename(page)
+    return page / "index.html"
+
+
+def stage(project: Project, source: Path, published: bool = False) -> None:
+    """Make `source` a complete book: prose, executed chapters, and the pages made from the ledger."""
+    import yaml
+
+    chosen: dict[str, Path] = {}
+    results: list[Path] = []
+    for chapter in project.names():
+        here = project.chapters / f"{chapter}.ipynb"
+        if here.exists() and not published:
+            about = check_executed(project, here)
+            chosen[chapter] = here
+            results.append(project.results(about["parameters"].get("profile", "quick"), chapter))
+        elif (tracked := project.published / here.name).exists():
+            check_executed(project, tracked)
+            chosen[chapter] = tracked
+        else:
+            print(
+                f"left out: {chapter}, which has not been executed ('make chapter CHAPTER={chapter}')"
+            )
+
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(project.root / "book", source, ignore=shutil.ignore_patterns("chapters"))
+    (source / "chapters").mkdir()
+    for path in chosen.values():
+        shutil.copyfile(path, source / "chapters" / path.name)
+    contents = yaml.safe_load((source / "_toc.yml").read_text())
+    for part in contents["parts"]:
+        part["chapters"] = [
+            entry
+            for entry in part["chapters"]
+            if not entry["file"].startswith("chapters/") or Path(entry["file"]).name in chosen
+        ]
+    contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+    (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
+
+    evidence = claims.scorecard(project.published_results)
+    here = claims.scorecard([path for path in results if path.exists()]) if results else None
+    (source / "generated").mkdir()
+    (source / "generated" / "summary.md").write_text(summary(evidence))
+    (source / "generated" / "scorecard.md").write_text(scorecard(evidence, here))
+
+
+def summary(rows: Sequence[claims.Row]) -> str:
+    """The scorecard in short, for the landing page: counts, and the claims that have been measured."""
+    ours = [row for row in rows if row.claim.run]
+    counts = Counter(row.verdict for row in ours)
+    chips = [
+        f'<a class="chip {_css(verdict)}" href="scorecard.html"><b>{counts[verdict]}</b> {verdict}</a>'
+        for verdict in claims.VERDICTS
+    ]
+    measured = [row for row in ours if row.obtained is not None]
+    measured.sort(key=lambda row: claims.VERDICTS.index(row.verdict))  # those with a verdict first
+    body = [
+        f"<tr><td>{escape(row.place)}, {escape(row.model)}</td><td>{escape(row.claim.quantity)}</td>"
+        f"<td>{cells.reported}</td><td>{cells.obtained}</td><td>{_chip(row)}</td></tr>"
+        for row, cells in _with_cells(measured[:LANDING_ROWS])
+    ]
+    head = "<tr><th>Claim</th><th>Quantity</th><th>Paper</th><th>Ours</th><th>Verdict</th></tr>"
+    table = _table(head, body) if body else []
+    return _raw_html(['<p class="chips">', *chips, "</p>", *table])
+
+
+def scorecard(evidence: Sequence[claims.Row], here: Sequence[claims.Row] | None) -> str:
+    """Every claim with its verdict: the published evidence and, if there is any, this machine's."""
+    parts = []
+    head = "<tr><th>Claim</th><th>Paper</th><th>Published</th>"
+    head += "</tr>" if here is None else "<th>This machine</th></tr>"
+    both = zip(_with_cells(evidence), _with_cells(here or evidence), strict=True)
+    for group, members in groupby(both, key=lambda pair: pair[0][0].claim.id.split(".")[0]):
+        body = []
+        for (row, cells), (mine, my_cells) in members:
+            claim = row.claim
+            what = f"<b>{escape(row.place)}</b> {escape(row.model)}<br><small>{escape(claim.quantity)}</small>"
+            line = f'<td id="{claim.id}">{what}</td><td>{cells.reported}</td><td>{_result(row, cells)}</td>'
+            line += "" if here is None else f"<td>{_result(mine, my_cells)}</td>"
+            body.append(f"<tr>{line}</tr>")
+        kind, number = re.fullmatch("([a-z]+)([0-9]+)", group).groups()
+        title = {"fig": "Figure ", "table": "Table ", "a": "Appendix A."}[kind] + number
+        parts.append(f"## {title}\n\n{_raw_html(_table(head, body))}")
+    return "\n".join(parts)
+
+
+def _with_cells(rows: Sequence[claims.Row]) -> list[tuple[claims.Row, Any]]:
+    """Each row with its numbers as text, ready for HTML."""
+    frame = claims.table(list(rows)).map(escape)
+    return list(zip(rows, frame.itertuples(), strict=True))
+
+
+def _result(row: claims.Row, cells: Any) -> str:
+    """What was obtained, from how much, and the verdict."""
+    found = ""
+    if row.obtained is not None:
+        found = f"{cells.obtained} <small>n = {cells.n}, epoch {cells.epochs}, {cells.profile}</small><br>"
+    reason = f"<br><small>{cells.reason}</small>" if cells.reason else ""
+    return f"{found}{_chip(row)}{reason}"
+
+
+def _chip(row: claims.Row) -> str:
+    return f'<span class="chip {_css(row.verdict)}">{row.verdict}</span>'
+
+
+def _css(verdict: str) -> str:
+    return verdict.replace(" ", "-")
+
+
+def _table(head: str, body: Sequence[str]) -> list[str]:
+    return [
+        '<table class="table scorecard">',
+        f"<thead>{head}</thead>",
+        "<tbody>",
+        *body,
+        "</tbody></table>",
+    ]
+
+
+def _raw_html(lines: Sequence[str]) -> str:
+    return "\n".join(["```{raw} html", *lines, "```", ""])
+
+
+# ------------------------------------------------------------------------------------------ publish
+
+
+def publish(project: Project, names: Sequence[str] = (), force: bool = False) -> list[Path]:
+    """Copy executed chapters and their results to the tracked folders, and renew README's results.
+
+    All of this machine's chapters if `names` is empty. Everything is checked before anything is
+    written. Raises UserError for a chapter that is not to be shown, a smoke run, a seed other than
+    0, data other than MNIST, results of another execution, and, unless `force`, a shorter profile
+    than the published one.
+    """
+    names = names or [c for c in project.names() if (project.chapters / f"{c}.ipynb").exists()]
+    if not names:
+        raise UserError("there is no executed chapter to publish; 'make book' makes them.")
+    writes: dict[Path, bytes] = {}
+    for chapter in names:
+        notebook = project.chapters / f"{chapter}.ipynb"
+        parameters = check_executed(project, notebook)["parameters"]
+        results = _publishable_results(project, chapter, parameters)
+        tracked = project.published_results / f"{chapter}.json"
+        if tracked.exists() and not force:
+            before, order = json.loads(tracked.read_bytes())["profile"], list(PROFILES)
+            if order.index(before) > order.index(parameters["profile"]):
+                raise UserError(
+                    f"{chapter} is published from the {before} profile; this run is {parameters['profile']}. "
+                    "Run the longer one, or insist with 'python -m aae_lib.book publish --force'."
+                )
+        writes[project.published / notebook.name] = notebook.read_bytes()
+        writes[tracked] = results
+        for path, content in list(writes.items()):
+            for private in project.root, project.build, sys.prefix:
+                if f"{private}/".encode() in content:
+                    raise UserError(
+                        f"{path.name} holds a path of this machine, {private}; print no such paths."
+                    )
+    for path, content in writes.items():
+        store.write_atomically(path, content)
+    readme = project.root / "README.md"
+    if readme.exists():
+        block = results_block(claims.scorecard(project.published_results))
+        text = with_results(readme.read_text(encoding="utf-8"), block)
+        store.write_atomically(readme, text.encode())
+    return list(writes)
+
+
+def _publishable_results(project: Project, chapter: str, parameters: dict[str, Any]) -> bytes:
+    """The results that belong to the executed chapter, as they are on the disk."""
+    for name, wanted in (("seed", 0), ("data", "mnist")):
+        if parameters.get(name, wanted) != wanted:
+            raise UserError(
+                f"{chapter} ran with {name} {parameters[name]}; published is only {wanted}."
+            )
+    if parameters["profile"] == "smoke":
+        raise UserError(
+            f"{chapter} is a smoke run, which is never published; run a longer profile."
+        )
+    path = project.results(parameters["profile"], chapter)
+    remedy = f"Run 'make chapter CHAPTER={chapter} PROFILE={parameters['profile']}' again."
+    try:
+        content = path.read_bytes()
+        results = json.loads(content)
+        theirs = results["parameters"], results["source_sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{chapter} has no results that can be read ({error}). {remedy}") from None
+    if theirs != (parameters, source_sha256(project, chapter)):
+        raise UserError(f"{path} comes from another execution than the chapter. {remedy}")
+    return content
+
+
+def results_block(rows: Sequence[claims.Row]) -> str:
+    """What README says of where results stand."""
+    return claims.markdown([row for row in rows if row.obtained is not None])
+
+
+def with_results(text: str, block: str) -> str:
+    """`text` with `block` between the two markers of `README_BLOCK`; as it is, if it has none."""
+    begin, end = README_BLOCK
+    if begin not in text or end not in text:
+        return text
+    head, rest = text.split(begin, 1)
+    return f"{head}{begin}\n{block}{end}{rest.split(end, 1)[1]}"
+
+
+# ------------------------------------------------------------------------------------- command line
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, 1 for a chapter that failed, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m aae_lib.book",
+        description="Execute chapters, build the book, publish the evidence.",
+        epilog="'make book' does the first two, after training what is missing.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser(
+        "run",
+        help="execute a chapter",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Execute notebooks/CHAPTER.ipynb into _build/chapters. If a cell fails, the last good\n"
+        "copy stays, and _build/logs/CHAPTER.ipynb shows how far it came.\n\nProfiles:\n"
+        + "\n".join(f"  {p.name:10} {p.purpose}" for p in PROFILES.values()),
+        epilog="Example: python -m aae_lib.book run 07 --profile standard -p replicates 1",
+    )
+    one.add_argument("chapter", metavar="CHAPTER", help="its name, or its number alone")
+    one.add_argument("--profile", default="quick", help="how far to train (default: quick)")
+    one.add_argument("--seed", type=int, default=0, help="the first replicate (default: 0)")
+    one.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        dest="parameters",
+        metavar=("NAME", "VALUE"),
+        help="any other parameter of the chapter",
+    )
+    one.set_defaults(command=_run)
+
+    whole = commands.add_parser(
+        "build",
+        help="build the book from executed chapters",
+        description="Build _build/html from the prose in book/, the executed chapters and the ledger. "
+        "Any warning is an error, and the book that was there then stays.",
+    )
+    whole.add_argument(
+        "--published", action="store_true", help="take the published chapters, not this machine's"
+    )
+    whole.set_defaults(command=_build)
+
+    out = commands.add_parser(
+        "publish",
+        help="copy executed chapters and results to their tracked places",
+        description="Copy chapters to book/chapters, results to data/results, and renew README's results. "
+        "Smoke runs, and chapters that failed or are stale, are refused.",
+    )
+    out.add_argument(
+        "chapters", nargs="*", metavar="CHAPTER", help="default: all that were executed"
+    )
+    out.add_argument(
+        "--force", action="store_true", help="replace even evidence of a longer profile"
+    )
+    out.set_defaults(command=_publish)
+
+    options = parser.parse_args(arguments)
+    try:
+        options.command(Project(), options)
+    except UserError as error:
+        print(f"book: {error}", file=sys.stderr)
+        return 2
+    except ChapterError as error:
+        print(f"book: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("book: interrupted; what was there before stands.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(project: Project, options: argparse.Namespace) -> None:
+    given = {"profile": options.profile, "seed": options.seed}
+    given |= {name: _value(text) for name, text in options.parameters}
+    print(f"executed: {run(project, project.find(options.chapter), given)}")
+
+
+def _value(text: str) -> Any:
+    """A parameter as it is written in Python; any other text is itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _build(project: Project, options: argparse.Namespace) -> None:
+    page = build(project, options.published)
+    print(
+        f"\nThe book:      {page.as_uri()}\nThe scorecard: {page.with_name('scorecard.html').as_uri()}"
+    )
+
+
+def _publish(project: Project, options: argparse.Namespace) -> None:
+    for path in publish(project, [project.find(name) for name in options.chapters], options.force):
+        print(f"published: {path.relative_to(project.root)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,398 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Adversarial autoencoders
+#
+# *Paper: §2 and §2.1, Figure 2* {cite}`makhzani2015adversarial`
+#
+# ## In this chapter
+#
+# **You will** meet the aggregated posterior and the two phases that shape it, train the adversarial autoencoder (AAE) and
+# the variational autoencoder (VAE) with the same networks, and measure what the paper shows as pictures.
+#
+# **Claims tested.** The codes of an AAE fill the prior, where those of a VAE leave holes: for a 2-D Gaussian (Fig 2a against
+# 2c) and for a mixture of ten 2-D Gaussians (Fig 2b against 2d). A walk through the filled prior decodes to digits all along
+# the way (Fig 2e).
+#
+# **You need** to know what an autoencoder is, and gradient descent. [The first section of the paper](https://arxiv.org/abs/1511.05644)
+# recalls adversarial networks.
+#
+# **Run time.** {glue:text}`run-time` on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`,
+# {glue:text}`epochs` epochs per model); `aae doctor` says what each profile would take on your machine.
+
+# %% [markdown]
+# ## The idea
+#
+# An encoder maps an image $x$ to a code $z$. Push the whole data set $p_d(x)$ through it and the codes have a distribution of
+# their own, the **aggregated posterior**
+#
+# $$
+# q(z) = \int q(z \mid x)\, p_d(x)\, \mathrm{d}x .
+# $$ (eq-aggregated)
+#
+# Nothing makes a plain autoencoder's $q(z)$ pleasant: it may lie in scattered islands, and a code drawn between the islands
+# decodes to nothing. If $q(z)$ were some distribution $p(z)$ that we know how to sample, the decoder would be a generative
+# model: draw $z \sim p(z)$, decode.
+#
+# The AAE gets there with a game. A **discriminator** $D$ sees codes, and learns to tell draws of the prior $p(z)$ from codes of
+# the encoder:
+#
+# $$
+# L_D = -\,\mathbb{E}_{z \sim p(z)} \log D(z) \;-\; \mathbb{E}_{z \sim q(z)} \log\bigl(1 - D(z)\bigr).
+# $$ (eq-discriminator)
+#
+# The encoder is the **generator** of this game. It moves its codes to where $D$ takes them for draws of the prior,
+#
+# $$
+# L_G = -\,\mathbb{E}_{z \sim q(z)} \log D(z),
+# $$ (eq-generator)
+#
+# while encoder and decoder together keep the codes useful by lowering the reconstruction cost
+#
+# $$
+# L_R = \tfrac12\, \mathbb{E}_{x \sim p_d} \lVert \hat x(z(x)) - x \rVert^2 .
+# $$ (eq-reconstruction)
+#
+# Each mini-batch takes one step on each cost, one after the other: the reconstruction phase, then the two halves of the
+# regularisation phase. When nobody can win, $D = \tfrac12$ everywhere, so that $L_D = 2\ln 2 \approx 1.386$ and
+# $L_G = \ln 2 \approx 0.693$: these two numbers are the first thing to look for in a training curve.
+#
+# **Three posteriors.** The encoder may be *deterministic*; it may output the mean and variance of a *Gaussian*
+# and draw from it; or it may take noise as a second input and so represent *any* posterior (the paper's "universal
+# approximator"). The paper reports the deterministic one, having found similar test likelihoods for all three, and so do we.
+#
+# **Beside it, the VAE** {cite}`kingma2014auto` pays for each image's posterior separately,
+#
+# $$
+# L_{\mathrm{VAE}} = \mathbb{E}_{x}\Bigl[ \mathbb{E}_{q(z \mid x)}\bigl[-\log p(x \mid z)\bigr]
+#   + \mathrm{KL}\bigl(q(z \mid x)\,\Vert\, p(z)\bigr) \Bigr],
+# $$ (eq-vae)
+#
+# a penalty that asks each $q(z \mid x)$ to be near $p(z)$, and only through that the aggregate. It needs the density of $p(z)$;
+# the AAE needs only draws from it.
+
+# %% tags=["parameters"]
+profile = "quick"  # smoke, quick, standard or paper: how far along the schedule to train
+seed = 0  # the first replicate
+replicates = None  # how many; None takes the profile's number
+device = "auto"  # auto, cpu, cuda, cuda:1, …
+data = "mnist"  # or an image archive of your own: see data/README.md
+allow_cpu = False  # let the paper profile run without a GPU
+
+# %%
+import numpy as np
+import torch
+from scipy.stats import norm
+
+from aae_lib import figures, model, statistics, training
+from aae_lib.baselines import vae
+from aae_lib.experiments import by_name
+from aae_lib.notebook import Chapter, changed, glue, pixels, source
+
+figures.use_style()
+chapter = Chapter.open("02_adversarial_autoencoders", "Adversarial autoencoders", globals())
+
+# %% [markdown]
+# ## The code that matters
+#
+# {numref}`fig-architecture` is drawn from the very configuration that is trained below.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The adversarial autoencoder of Fig 2a, drawn from its configuration. Above, an autoencoder; below, the discriminator that compares its codes with draws of the prior.", "name": "fig-architecture"}}
+aae_gaussian = by_name("fig2_gaussian")
+figures.architecture(aae_gaussian, pixels=chapter.dataset.dim, classes=chapter.dataset.classes)
+
+# %% [markdown]
+# One iteration is a function of thirty lines. It serves every chapter of this book: phases that an experiment does not have
+# are skipped. The adversarial phases are equations {eq}`eq-discriminator` and {eq}`eq-generator`; each `descent.step` changes
+# the parameters of its own phase and computes no other gradient.
+
+# %%
+source(training.step)
+
+# %% [markdown]
+# The three costs are one line each. Note the *sum* over pixels in the reconstruction cost {eq}`eq-reconstruction`: a mean over the 784 pixels
+# would divide its gradient by 392 at the learning rate that the paper gives, and the decoder would hardly learn.
+
+# %%
+source(model.half_squared_error, training.discriminator_loss, training.generator_loss)
+
+# %% [markdown]
+# The VAE is the same model without discriminators, and with this divergence in their place: exact for a Gaussian prior; for the
+# mixture, which has no closed form, one draw per image estimates it.
+
+# %%
+source(vae.kl_divergence)
+
+# %% [markdown]
+# ## Training
+#
+# Four models: AAE and VAE, each with the Gaussian and with the mixture prior. A run that the run store holds already is loaded.
+
+# %% tags=["remove-stderr"]
+names = {
+    "AAE, Gaussian prior": "fig2_gaussian",
+    "AAE, mixture of 10": "fig2_mixture",
+    "VAE, Gaussian prior": "fig2_vae_gaussian",
+    "VAE, mixture of 10": "fig2_vae_mixture",
+}
+runs = {title: chapter.train(name) for title, name in names.items()}
+
+# %% [markdown]
+# What healthy curves look like: the discriminator's cost rises towards $2 \ln 2$ and stays a little below it, for a discriminator
+# that is kept from winning still finds a little to complain about; the generator's settles a little above $\ln 2$; the reconstruction
+# cost falls all the while. A discriminator cost that sinks to zero means that the encoder has lost touch with the prior; one that reads
+# 1.3863 from the start, that the game never began.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of the AAE with the Gaussian prior, first seed: the mean over each epoch.", "name": "fig-losses"}}
+figures.losses(runs["AAE, Gaussian prior"][0].history)
+
+# %% [markdown]
+# ## Figure 2a–d: the code space
+#
+# The codes of the 10 000 test images, which no model has trained on. The AAE's encoder is deterministic. The VAE's
+# codes are one draw from each image's posterior, since equation {eq}`eq-aggregated` is about $q(z \mid x)$ and not about its mean.
+
+# %%
+test = pixels(chapter.dataset.test.images)
+
+
+def draw(purpose, run):
+    """A generator for one purpose: the numbers do not change when cells are run again or in another order."""
+    return torch.Generator().manual_seed(1000 * purpose + run.seed)
+
+
+def test_codes(run):
+    sampled = draw(1, run) if run.experiment.method == "vae" else None
+    return training.codes_of(run.model.cpu(), test, sampled)["z"]
+
+
+codes = {title: [test_codes(run) for run in replicas] for title, replicas in runs.items()}
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2a–d again: test images in the code space, coloured and numbered by digit, first seed. Top: AAE; bottom: VAE; left: Gaussian prior (circles at 1, 2 and 3 standard deviations); right: mixture of ten Gaussians (draws in grey). What to see: whether codes cover the whole prior, and only that.", "name": "fig-codes"}}
+priors = {title: replicas[0].experiment.code("z").prior for title, replicas in runs.items()}
+behind = [
+    1.0 if "Gaussian prior" in title else prior.sample(2000, torch.Generator().manual_seed(0)).numpy()
+    for title, prior in priors.items()
+]
+figures.codes(
+    [(title, codes[title][0].numpy(), chapter.dataset.test.labels) for title in runs],
+    priors=behind,
+    limit=4.0,
+)
+
+# %% [markdown]
+# ## The pictures as numbers
+#
+# A picture of a cloud can be read as one likes. So each claim is turned into a statistic of the test codes, fixed before the runs:
+#
+# * the **energy distance** to as many draws of the prior, $2\,\mathbb{E}\lVert Z - P\rVert - \mathbb{E}\lVert Z - Z'\rVert -
+#   \mathbb{E}\lVert P - P'\rVert$, zero only if the two distributions are equal; and, by relabelling the pooled sample at random, the band in which it would lie if they were;
+# * the **uncovered mass**: the share of the prior's mass further than $r$ from every code, the "holes". The radius $r$ is the
+#   one at which draws of the prior itself would leave 1 % uncovered;
+# * for the mixture, the **occupancy**: how far the share of codes in each component is from one tenth (total variation).
+
+# %%
+def measure(run, z):
+    prior = run.experiment.code("z").prior
+    distance = statistics.energy_distance(z, prior.sample(len(z), draw(2, run)), draw(3, run))
+    radius = statistics.covering_radius(prior, len(z), draw(4, run))
+    row = {
+        "energy distance": distance.value,
+        "band if equal": "{:.5f} to {:.5f}".format(*distance.band),
+        "uncovered mass": statistics.uncovered_mass(z, prior, radius, draw(5, run)),
+    }
+    if hasattr(prior, "parts"):
+        row["occupancy"] = statistics.total_variation(statistics.occupancy(z, prior))
+    return row
+
+
+measured = {
+    title: [measure(run, z) for run, z in zip(runs[title], codes[title], strict=True)] for title in runs
+}
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+pd.DataFrame(
+    [
+        {"model": title, "seed": run.seed, **row}
+        for title in runs
+        for run, row in zip(runs[title], measured[title], strict=True)
+    ]
+).fillna("—").style.hide(axis="index").format(precision=4)
+
+# %% [markdown]
+# The claims compare the two models, so what is recorded is the ratio AAE / VAE of each statistic: below one, the AAE is nearer to the prior.
+
+# %%
+epochs = runs["AAE, Gaussian prior"][0].epochs
+for prior, suffix in (("gaussian", "Gaussian prior"), ("mixture", "mixture of 10")):
+    pairs = list(zip(measured[f"AAE, {suffix}"], measured[f"VAE, {suffix}"], strict=True))
+    for statistic in ("energy distance", "uncovered mass", "occupancy"):
+        if statistic in pairs[0][0]:
+            ratios = {
+                s: aae[statistic] / max(vae_row[statistic], 1e-4)  # one of 10 000 codes
+                for s, (aae, vae_row) in zip(chapter.seeds, pairs, strict=True)
+            }
+            claim = f"fig2.{prior}.{statistic.replace(' ', '-')}"
+            chapter.record(claim, ratios, epochs=epochs, of_epochs=aae_gaussian.epochs)
+
+# %% [markdown]
+# ## Figure 2e: a walk through the prior
+#
+# Cut the prior into cells of equal mass, by stepping through the percentiles of each of the two dimensions, and decode the centre of each cell.
+# If the codes fill the prior, every cell was taught to the decoder by some image.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2e again: images decoded from the percentiles 2.5 %, 7.5 %, …, 97.5 % of each code dimension of the AAE with the Gaussian prior. What to see: digits everywhere, and sharp transitions between them.", "name": "fig-sheet"}}
+steps = norm.ppf((np.arange(20) + 0.5) / 20)
+z = torch.tensor([(z1, z2) for z2 in steps[::-1] for z1 in steps], dtype=torch.float32)
+sheet_model = runs["AAE, Gaussian prior"][0].model.eval()
+with torch.no_grad():
+    images = sheet_model.decode(z).reshape(-1, *chapter.dataset.shape).numpy()
+figures.sheet(images, 20, 20)
+
+# %% [markdown]
+# ## An ablation that the paper lacks: how sure is the VAE of its pixels?
+#
+# The paper does not say which likelihood its VAE has. It matters: the likelihood sets how much a nat of reconstruction weighs against a
+# nat of divergence. With Bernoulli pixels, as in {cite}`kingma2014auto`, reconstruction costs some hundred nats and codes are worth their price. With a
+# Gaussian of unit variance, $-\log p(x \mid z)$ is the AAE's half squared error, a few dozen nats; the divergence then weighs more
+# and holds the codes closer to the prior, at the price of what they say about the image.
+
+# %% tags=["remove-stderr"]
+vae_unit = changed(by_name("fig2_vae_gaussian"), "fig2_vae_unit_variance", likelihood="gaussian")
+unit_runs = chapter.train(vae_unit)
+
+
+def pixel_error(run):
+    """½‖x̂ − x‖² on test images, whatever cost the model was trained on."""
+    x = training.scale(test)
+    with torch.no_grad():
+        return float(model.half_squared_error(run.model.decode(test_codes(run)), x))
+
+
+ablation = pd.DataFrame(
+    [
+        {
+            "model": label,
+            "energy distance to the prior": measure(run, test_codes(run))["energy distance"],
+            "½‖x̂ − x‖² of test images": pixel_error(run),
+        }
+        for label, run in (
+            ("AAE", runs["AAE, Gaussian prior"][0]),
+            ("VAE, Bernoulli pixels", runs["VAE, Gaussian prior"][0]),
+            ("VAE, Gaussian pixels of unit variance", unit_runs[0]),
+        )
+    ]
+)
+ablation.style.hide(axis="index").format(precision=4)
+
+# %% [markdown]
+# So "closer to the prior" is not a virtue by itself: an encoder that ignores its input matches any prior. Read each distance beside the reconstruction error that it was bought with.
+
+# %% [markdown]
+# ## Against the paper
+
+# %% tags=["hide-input"]
+chapter.against_the_paper()
+
+# %% [markdown]
+# ### Deviations
+#
+# 1. **Networks and rates of Fig 2: the paper is silent.** We take those of A.1 and A.2.1: two layers of 1000 ReLU units in encoder, decoder and
+#    discriminator, weights from N(0, 0.01²), mini-batches of 100, gradient descent at 0.01 (momentum 0.9) for the reconstruction and 0.1 (momentum 0.1) for the adversary.
+#    Effect: not measured.
+# 2. **Number of epochs: the paper is silent.** The standard profile's 50; the schedule goes on to 5000 as in A.2.1. The verdicts are those of the epoch that the table names.
+# 3. **Geometry of the mixture: the paper only draws it.** Ten components at distance 1.4 from the origin, standard deviation 0.5 along the radius and 0.05 across, as public
+#    reproductions have read the picture.
+# 4. **Training of the VAE: the paper is silent.** Bernoulli pixels as in Kingma and Welling's own model, Adam at 0.001 with the same schedule. Effect of the
+#    likelihood: the ablation above.
+# 5. **Codes of the VAE are draws, not means.** The definition of $q(z)$ asks for draws. Means would leave larger gaps, and so favour the AAE.
+
+# %% [markdown]
+# ## Exercises
+#
+# ::::{exercise}
+# :label: ex-02-collapse
+#
+# An encoder that ignores its input, and draws its code from the prior whatever it sees, has a perfect energy distance. Which of the three costs of the AAE forbids it? Which part of
+# the VAE's bound?
+# ::::
+#
+# ::::{solution} ex-02-collapse
+# :class: dropdown
+#
+# The reconstruction cost in both, equation {eq}`eq-reconstruction` and the first term of {eq}`eq-vae`. The AAE's deterministic encoder cannot even express it, for it has no source of randomness but the image.
+# ::::
+#
+# ::::{exercise}
+# :label: ex-02-two-ln-two
+#
+# Show that $L_D = 2 \ln 2$ where $q = p$, and that for fixed $q$ the best discriminator is $D^*(z) = p(z) / (p(z) + q(z))$. What does a measured $L_D$ of 1.30 say of the distance between the two?
+# ::::
+#
+# ::::{solution} ex-02-two-ln-two
+# :class: dropdown
+#
+# Maximise $p \log D + q \log (1 - D)$ for each $z$ by itself: the derivative vanishes at $D^* = p/(p+q)$, which is ½ where $p = q$, and $-\log\tfrac12 - \log\tfrac12 = 2\ln 2$. At the optimum $L_D = 2\ln 2 - 2\,\mathrm{JS}(p, q)$, so
+# 1.30 means a Jensen–Shannon divergence of at least 0.04 nats; "at least", for the discriminator at hand may not be the best one.
+# ::::
+#
+# ::::{exercise}
+# :label: ex-02-swiss-roll
+#
+# The VAE needs the density of its prior; the AAE needs draws alone. Train the AAE to a swiss roll for one epoch (about a minute), and look at its codes:
+#
+# ```python
+# from aae_lib.config import Code
+# from aae_lib.priors import SwissRoll
+#
+# roll = changed(by_name("fig2_gaussian"), "exercise_swiss_roll", codes=(Code("z", SwissRoll()),))
+# run = chapter.train(roll)[0]
+# figures.codes([("AAE, swiss roll", test_codes(run).numpy(), chapter.dataset.test.labels)])
+# ```
+#
+# What happens if you give `SwissRoll` to the VAE? (`method="vae"`, `posterior="gaussian"`, `adversarial=None`)
+# ::::
+#
+# ::::{solution} ex-02-swiss-roll
+# :class: dropdown
+#
+# After one epoch the codes begin to lie along the roll. The VAE fails with an `AttributeError`: the swiss roll has no `log_prob`, for no closed form of its density is known.
+# ::::
+
+# %% [markdown]
+# ## Summary
+#
+# The AAE shapes the aggregated posterior as a whole, by a game that needs only draws from the prior; the VAE shapes each image's posterior by a penalty that needs its density. Measured on held-out images after
+# {glue:text}`epochs` epochs, first seed: the energy distance to the Gaussian prior is {glue:text}`aae-gaussian-distance` for the AAE and {glue:text}`vae-gaussian-distance` for the VAE; to the mixture,
+# {glue:text}`aae-mixture-distance` and {glue:text}`vae-mixture-distance`.
+
+# %% tags=["remove-cell"]
+glue("run-time", chapter.wall_time())
+glue("machine", chapter.machine())
+glue("profile-name", chapter.profile.name)
+glue("epochs", epochs)
+for kind in ("AAE", "VAE"):
+    for prior, suffix in (("gaussian", "Gaussian prior"), ("mixture", "mixture of 10")):
+        distance = measured[f"{kind}, {suffix}"][0]["energy distance"]
+        glue(f"{kind.lower()}-{prior}-distance", f"{distance:.4f}")
+chapter.finish()
+
+# %% [markdown]
+# ## References
+#
+# ```{bibliography}
+# :filter: docname in docnames
+# ```
