@@ -26,6 +26,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from aae_lib.errors import UserError, suggest
+from aae_lib.store import write_atomically
 
 MNIST = {  # file -> sha256 of its uncompressed content
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

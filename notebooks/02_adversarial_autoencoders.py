@@ -182,7 +182,9 @@ codes = {title: [test_codes(run) for run in replicas] for title, replicas in run
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2a–d again: test images in the code space, coloured and numbered by digit, first seed. Top: AAE; bottom: VAE; left: Gaussian prior (circles at 1, 2 and 3 standard deviations); right: mixture of ten Gaussians (draws in grey). What to see: whether codes cover the whole prior, and only that.", "name": "fig-codes"}}
 priors = {title: replicas[0].experiment.code("z").prior for title, replicas in runs.items()}
 behind = [
-    1.0 if "Gaussian prior" in title else prior.sample(2000, torch.Generator().manual_seed(0)).numpy()
+    1.0
+    if "Gaussian prior" in title
+    else prior.sample(2000, torch.Generator().manual_seed(0)).numpy()
     for title, prior in priors.items()
 ]
 figures.codes(
@@ -202,6 +204,7 @@ figures.codes(
 #   one at which draws of the prior itself would leave 1 % uncovered;
 # * for the mixture, the **occupancy**: how far the share of codes in each component is from one tenth (total variation).
 
+
 # %%
 def measure(run, z):
     prior = run.experiment.code("z").prior
@@ -218,7 +221,8 @@ def measure(run, z):
 
 
 measured = {
-    title: [measure(run, z) for run, z in zip(runs[title], codes[title], strict=True)] for title in runs
+    title: [measure(run, z) for run, z in zip(runs[title], codes[title], strict=True)]
+    for title in runs
 }
 
 # %% tags=["hide-input"]

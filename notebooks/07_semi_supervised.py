@@ -76,7 +76,10 @@ from aae_lib.notebook import Chapter, changed, choices, glue, source
 
 figures.use_style()
 chapter = Chapter.open(
-    "07_semi_supervised", "Semi-supervised adversarial autoencoders", globals(), also=["label_counts"]
+    "07_semi_supervised",
+    "Semi-supervised adversarial autoencoders",
+    globals(),
+    also=["label_counts"],
 )
 counts = choices("label_counts", label_counts, ["100", "1000", "all"])
 
@@ -147,7 +150,9 @@ for count in counts:
 for mark in (1, 50, 500, 5000):
     if mark <= epochs and "100" in counts:
         passed = {run.seed: run.history["test error"][mark - 1] for run in aae["100"]}
-        chapter.record(f"a2.mnist-100.epoch-{mark}", passed, epochs=mark, of_epochs=experiment.epochs)
+        chapter.record(
+            f"a2.mnist-100.epoch-{mark}", passed, epochs=mark, of_epochs=experiment.epochs
+        )
 
 # %% [markdown]
 # ## What the labels alone can do
@@ -184,7 +189,11 @@ averaged = changed(
     "mnist_100_averaged_error",
     reconstruction=training.Rates(rates.learning_rate / 392, rates.momentum),
 )
-variants = {"as in the paper": experiment, "no adversary": without, "error averaged over pixels": averaged}
+variants = {
+    "as in the paper": experiment,
+    "no adversary": without,
+    "error averaged over pixels": averaged,
+}
 short = min(8, epochs)
 ablation = {title: chapter.train(variant, epochs=short)[0] for title, variant in variants.items()}
 
