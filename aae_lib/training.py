@@ -319,7 +319,7 @@ def _fit(
             _record(run, epoch, losses | evaluate(model, images))
             bar.set_postfix({k: f"{v[-1]:.4g}" for k, v in run.history.items() if k != "epoch"})
             run.provenance |= {
-                "wall_seconds": round(spent + time.monotonic() - started, 1),
+                "wall_seconds": round(spent + time.monotonic() - started, 3),
                 "peak_memory_gib": peak_memory_gib(device),
             }
             if epoch == epochs or time.monotonic() - saved > checkpoint_seconds:

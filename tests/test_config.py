@@ -1,0 +1,110 @@
+"""Configurations: their hash, their schedule, the profiles that cut it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from aae_lib import experiments
+from aae_lib.cli import parse_seeds
+from aae_lib.config import PROFILES, Rates, labels_code, profile
+from aae_lib.errors import UserError
+from aae_lib.priors import Gaussian
+from aae_lib.store import checkpoint_path
+
+EXPERIMENTS = experiments.EXPERIMENTS
+
+
+def test_every_configuration_has_a_hash_of_its_own() -> None:
+    hashes = [e.hash for e in EXPERIMENTS.values()]
+    assert len(set(hashes)) == len(hashes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden": 999},
+        {"adversarial": None},
+        {"reconstruction": Rates(0.01, 0.8)},
+        {"labels": 99},
+        {"data": "digits@0123456789ab"},
+        {"codes": (replace(EXPERIMENTS["mnist_100"].codes[0], prior=Gaussian(10)),)},
+    ],
+)
+def test_what_changes_the_mathematics_changes_the_hash(change: dict) -> None:
+    base = EXPERIMENTS["mnist_100"]
+    assert replace(base, **change).hash != base.hash
+
+
+def test_where_the_paper_says_it_does_not_change_the_hash() -> None:
+    base = EXPERIMENTS["mnist_100"]
+    assert replace(base, paper="elsewhere").hash == base.hash
+
+
+def test_hashes_of_published_runs_still_name_the_same_configuration() -> None:
+    """A changed default would silently rename every run: raise config.MATHEMATICS and mean it."""
+    assert EXPERIMENTS["mnist_100"].hash == "68bc9ec9899a"
+    assert EXPERIMENTS["fig2_gaussian"].hash == "fbd04a0bb57e"
+
+
+def test_the_paper_s_rates_and_steps() -> None:
+    e = EXPERIMENTS["mnist_100"]
+    assert (e.reconstruction, e.adversarial, e.supervised) == (
+        Rates(0.01, 0.9),
+        Rates(0.1, 0.1),
+        Rates(0.1, 0.9),
+    )
+    factors = [e.rate_factor(epoch) for epoch in (1, 50, 51, 1000, 1001, 5000)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert (e.hidden, e.layers, e.batch_size, e.epochs) == (1000, 2, 100, 5000)
+    assert (e.input_noise, e.batch_norm, e.init_std) == (0.3, "none", 0.01)
+
+
+def test_profiles_are_prefixes_of_one_schedule() -> None:
+    e = EXPERIMENTS["mnist_100"]
+    assert [PROFILES[p].epochs_of(e) for p in ("quick", "standard", "paper")] == [1, 50, 5000]
+    short = replace(e, epochs=10)
+    assert PROFILES["standard"].epochs_of(short) == 10
+    paths = {checkpoint_path(e, 0, n).parent for n in (1, 50, 5000)}
+    assert len(paths) == 1
+
+
+def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
+    e = EXPERIMENTS["mnist_100"]
+    assert PROFILES["quick"].experiment_on(e, "mnist") == e
+    quick = PROFILES["quick"].experiment_on(e, str(digits_archive))
+    smoke = PROFILES["smoke"].experiment_on(e, str(digits_archive))
+    assert len({e.hash, quick.hash, smoke.hash}) == 3
+    assert quick.data.startswith("digits@")
+
+
+def test_labels_code_is_the_categorical_one() -> None:
+    assert labels_code(EXPERIMENTS["mnist_100"]) == "y"
+    assert labels_code(EXPERIMENTS["fig2_gaussian"]) is None
+
+
+@pytest.mark.parametrize(
+    ("ask", "wrong", "right"),
+    [
+        (profile, "standart", "standard"),
+        (experiments.by_name, "mnist_10", "mnist_100"),
+        (experiments.by_chapter, "07_semisupervised", "07_semi_supervised"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_one(ask, wrong: str, right: str) -> None:
+    with pytest.raises(UserError, match=f"'{wrong}'.*did you mean '{right}'"):
+        ask(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("5", [5]), ("3,1-2,3", [3, 1, 2])]
+)
+def test_seeds_are_read(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "1,", "-2", "0-99999999", "1.5"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        parse_seeds(text)

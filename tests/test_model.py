@@ -1,0 +1,282 @@
+"""The model: which networks a phase reaches, what is combined, what is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from aae_lib.baselines.vae import VariationalAutoencoder, kl_divergence
+from aae_lib.config import Code, Experiment, Rates
+from aae_lib.experiments import EXPERIMENTS, by_name
+from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
+from aae_lib.priors import Categorical, Gaussian, GaussianMixture
+from aae_lib.training import MODELS, Batch, Descent, step
+
+PIXELS, CLASSES, SIZE = 30, 10, 20
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def number(value: torch.Tensor) -> float:
+    return value.detach().item()
+
+
+def build(experiment: Experiment | str, **changes) -> AdversarialAutoencoder:
+    e = by_name(experiment) if isinstance(experiment, str) else experiment
+    e = replace(e, hidden=16, **changes)
+    return MODELS[e.method](e, PIXELS, CLASSES, generator())
+
+
+def batch(seed: int = 1) -> Batch:
+    x = torch.rand(SIZE, PIXELS, generator=generator(seed))
+    label = torch.arange(SIZE) % CLASSES
+    known = torch.where(torch.arange(SIZE) < 5, label, CLASSES)
+    return Batch(x, label, known, x.flip(0), label.flip(0))
+
+
+VARIANTS = {
+    **{name: (name, {}) for name in EXPERIMENTS},
+    "gaussian posterior": ("mnist_100", {"posterior": "gaussian"}),
+    "universal posterior": ("mnist_100", {"posterior": "universal"}),
+    "label to the decoder (§4)": ("fig2_gaussian", {"decoder_label": True}),
+    "label to the discriminator (§2.3)": (
+        "fig2_mixture",
+        {"discriminator_label": True, "labels": 10},
+    ),
+    "batch norm": ("mnist_100", {"batch_norm": "autoencoder", "input_dropout": 0.2}),
+    "sum of codes (§7)": (
+        "mnist_100",
+        {"combine": "sum", "head_distance": 3.0, "labels": 10},
+    ),
+    "fixed heads (§7)": ("mnist_100", {"combine": "sum", "head_scale": 10.0}),
+    "linear output": ("fig2_gaussian", {"output": "linear"}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_phase_changes_its_own_networks_and_no_others(variant: str) -> None:
+    name, changes = VARIANTS[variant]
+    model = build(name, **changes)
+    descent = Descent(model)
+    owners = {
+        "reconstruction": ("encoder", "heads", "decoder", "output", "cluster_heads"),
+        "discriminator": ("discriminators",),
+        "generator": ("encoder", "heads"),
+        "supervised": ("encoder", "heads.y"),
+    }
+    moved: dict[str, set[str]] = {}
+    take_step = descent.step
+
+    def watched(phase: str, cost: torch.Tensor) -> None:
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        take_step(phase, cost)
+        moved[phase] = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+        assert all(p.grad is None for p in model.parameters())
+
+    descent.step = watched
+    for i in range(2):  # the first step cannot move everything: symmetric zeros
+        step(model, descent, batch(i), generator(i))
+    assert moved.keys() == descent.rates.keys()
+    for phase, names in moved.items():
+        assert names
+        assert all(n.startswith(owners[phase]) for n in names), (phase, names)
+    if model.experiment.head_scale is not None:
+        assert torch.equal(model.cluster_heads, 10 * torch.eye(10))
+
+
+def test_initial_weights_are_the_paper_s() -> None:
+    model = AdversarialAutoencoder(by_name("mnist_100"), 784, 10, generator())
+    weights = torch.cat([p.flatten() for n, p in model.named_parameters() if n.endswith("weight")])
+    assert number(weights.std()) == pytest.approx(0.01, rel=0.01)
+    assert not any(p.any() for n, p in model.named_parameters() if n.endswith("bias"))
+
+
+def test_layer_sizes_are_the_paper_s() -> None:
+    model = AdversarialAutoencoder(by_name("mnist_100"), 784, 10, generator())
+    sizes = {n: tuple(p.shape) for n, p in model.named_parameters() if n.endswith("weight")}
+    assert sizes == {
+        "encoder.0.weight": (1000, 784),
+        "encoder.2.weight": (1000, 1000),
+        "heads.y.0.weight": (10, 1000),
+        "heads.z.0.weight": (10, 1000),
+        "decoder.0.weight": (1000, 20),
+        "decoder.2.weight": (1000, 1000),
+        "output.0.weight": (784, 1000),
+        **{f"discriminators.{c}.0.weight": (1000, 10) for c in "yz"},
+        **{f"discriminators.{c}.2.weight": (1000, 1000) for c in "yz"},
+        **{f"discriminators.{c}.4.weight": (1, 1000) for c in "yz"},
+    }
+
+
+def test_batch_norm_follows_appendix_a() -> None:
+    """A.3: in every encoder layer with the heads; A.2.2: in the decoder and output too; never in D."""
+
+    def places(kind: str) -> set[str]:
+        model = build("mnist_100", batch_norm=kind)
+        return {
+            n.split(".")[0]
+            for n, m in model.named_modules()
+            if isinstance(m, torch.nn.BatchNorm1d)
+        }
+
+    assert places("none") == set()
+    assert places("encoder") == {"encoder", "heads"}
+    assert places("autoencoder") == {"encoder", "heads", "decoder", "output"}
+
+
+def test_categorical_code_is_the_softmax_of_its_logits() -> None:
+    model, x = build("mnist_100"), batch().x
+    codes, logits = model.encode(x), model.encode_logits(x)
+    assert torch.equal(codes["y"], logits["y"].softmax(1))
+    assert torch.equal(codes["z"], logits["z"])
+    assert torch.equal(model.encode_logits(x, only="y")["y"], logits["y"])
+
+
+def test_noise_is_on_the_input_alone_and_from_the_generator() -> None:
+    model, x = build("mnist_100"), torch.full((2000, PIXELS), 0.5)
+    noisy = model.corrupt(x, generator())
+    assert torch.equal(noisy, model.corrupt(x, generator()))
+    assert number((noisy - x).std()) == pytest.approx(0.3, rel=0.02)
+    assert torch.equal(x, torch.full((2000, PIXELS), 0.5))
+    assert torch.equal(build("fig2_gaussian").corrupt(x, generator()), x)
+
+
+def test_input_dropout_keeps_the_mean() -> None:
+    model, x = build("fig2_gaussian", input_dropout=0.2), torch.full((2000, PIXELS), 0.5)
+    dropped = model.corrupt(x, generator())
+    assert number((dropped == 0).float().mean()) == pytest.approx(0.2, abs=0.01)
+    assert number(dropped.mean()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_gaussian_posterior_has_its_mean_and_deviation() -> None:
+    model = build("fig2_gaussian", posterior="gaussian")
+    x = batch().x[:1].expand(20_000, -1)
+    mean, log_variance = model.heads["z"](model.encoder(x[:1])).chunk(2, 1)
+    z = model.encode(x, generator())["z"]
+    assert torch.allclose(model.encode(x[:1])["z"], mean)
+    assert torch.allclose(z.mean(0), mean[0], atol=0.03)
+    assert torch.allclose(z.std(0), (0.5 * log_variance[0]).exp(), rtol=0.03)
+
+
+def test_universal_posterior_is_a_function_of_image_and_noise() -> None:
+    model, x = build("fig2_gaussian", posterior="universal", init_std=0.5), batch().x
+    first = model.encode(x, generator(0))["z"]
+    assert torch.equal(first, model.encode(x, generator(0))["z"])
+    assert not torch.allclose(first, model.encode(x, generator(1))["z"])
+
+
+def test_combine_puts_codes_and_label_side_by_side() -> None:
+    model = build("mnist_100", decoder_label=True)
+    codes = {"y": torch.rand(4, 10), "z": torch.rand(4, 10)}
+    label = torch.tensor([0, 3, 9, 3])
+    expected = torch.cat((codes["y"], codes["z"], one_hot(label, 10)), 1)
+    assert torch.equal(model.combine(codes, label), expected)
+
+
+def test_combine_as_a_sum_moves_z_to_the_cluster_head() -> None:
+    model = build("mnist_100", combine="sum", head_scale=10.0)
+    z = torch.rand(4, 10)
+    y = one_hot(torch.tensor([1, 1, 0, 5]), 10).float()
+    assert torch.allclose(model.combine({"y": y, "z": z}), z + 10 * y)
+
+
+def test_discriminator_sees_the_label_and_an_eleventh_class() -> None:
+    model = build("fig2_mixture", discriminator_label=True, labels=10, init_std=1.0)
+    assert model.discriminators["z"][0].in_features == 2 + CLASSES + 1
+    z = torch.zeros(11, 2)
+    logits = model.discriminate("z", z, torch.arange(11))
+    assert len(set(logits.tolist())) > 1
+
+
+def test_half_squared_error_sums_over_pixels_and_averages_over_the_batch() -> None:
+    x, y = torch.rand(6, PIXELS), torch.rand(6, PIXELS)
+    expected = sum(0.5 * number((a - b) @ (a - b)) for a, b in zip(x, y, strict=True)) / 6
+    assert number(half_squared_error(x, y)) == pytest.approx(expected, rel=1e-5)
+    twice = half_squared_error(x.repeat(1, 2), y.repeat(1, 2))
+    assert number(twice) == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_head_repulsion_is_a_hinge_over_pairs() -> None:
+    heads = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], requires_grad=True)
+    distances = [5.0, 1.0, (9 + 9) ** 0.5]
+    for threshold in (0.5, 4.5, 10.0):
+        expected = sum(max(0.0, threshold - d) for d in distances)
+        assert number(head_repulsion(heads, threshold)) == pytest.approx(expected)
+    head_repulsion(heads, 2.0).backward()
+    assert heads.grad[2, 1] < 0 < heads.grad[0, 1]  # a step downhill parts the close pair
+    assert not heads.grad[1].any()
+
+
+def test_samples_are_images_of_draws_of_the_priors() -> None:
+    model = build("mnist_100")
+    images = model.sample(7, generator())
+    assert images.shape == (7, PIXELS)
+    assert torch.equal(images, model.sample(7, generator()))
+    assert 0 <= number(images.min()) <= number(images.max()) <= 1
+
+
+# ---- the VAE
+
+
+def test_kl_to_a_gaussian_against_torch() -> None:
+    mean, log_variance = torch.randn(5, 3), torch.randn(5, 3)
+    q = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    p = torch.distributions.Normal(torch.zeros(3), 2 * torch.ones(3))
+    expected = torch.distributions.kl_divergence(q, p).sum(1).mean()
+    found = kl_divergence(mean, log_variance, torch.randn(5, 3), Gaussian(3, 2.0))
+    assert number(found) == pytest.approx(number(expected), rel=1e-5)
+
+
+def test_monte_carlo_kl_is_right_on_average() -> None:
+    """A mixture whose components coincide is one Gaussian, for which the divergence is known."""
+    n = 400_000
+    mean, log_variance = torch.tensor([[0.3, -0.2]]), torch.tensor([[-1.0, -2.0]])
+    epsilon = torch.randn(n, 2, generator=generator())
+    sphere = GaussianMixture(parts=4, radius=0.0, std_along=1.0, std_across=1.0)
+    found = kl_divergence(mean.expand(n, 2), log_variance.expand(n, 2), epsilon, sphere)
+    exact = kl_divergence(mean, log_variance, epsilon[:1], Gaussian(2))
+    assert number(found) == pytest.approx(number(exact), abs=0.01)
+
+
+def test_vae_has_no_discriminator_and_the_same_networks_beside() -> None:
+    aae, vae = build("fig2_gaussian"), build("fig2_vae_gaussian")
+    assert isinstance(vae, VariationalAutoencoder)
+    assert not vae.discriminators
+
+    def shapes(model: AdversarialAutoencoder) -> dict:
+        return {
+            n: p.shape
+            for n, p in model.named_parameters()
+            if not n.startswith(("discriminators", "heads"))
+        }
+
+    assert shapes(aae) == shapes(vae)
+
+
+def test_bernoulli_likelihood_against_its_closed_form() -> None:
+    vae, b = build("fig2_vae_gaussian"), batch()
+    logits = torch.randn(SIZE, PIXELS)
+    p = logits.sigmoid()
+    expected = -(b.x * p.log() + (1 - b.x) * (1 - p).log()).sum(1).mean()
+    found = vae._negative_log_likelihood(logits, b.x)
+    assert number(found) == pytest.approx(number(expected), rel=1e-4)
+
+
+def test_a_code_s_posterior_stays_deterministic_for_categories() -> None:
+    model = build("mnist_100", posterior="gaussian", codes=(Code("y", Categorical(10)),))
+    assert model.heads["y"][0].out_features == 10
+
+
+def test_rates_choose_the_optimiser() -> None:
+    adam = Descent(build("fig2_vae_gaussian"))
+    sgd = Descent(build("fig2_gaussian", adversarial=Rates(0.2, 0.3)))
+    assert isinstance(adam.optimisers["reconstruction"], torch.optim.Adam)
+    group = sgd.optimisers["generator"].param_groups[0]
+    assert (group["lr"], group["momentum"]) == (0.2, 0.3)
+    sgd.scale_rates(0.1)
+    assert group["lr"] == pytest.approx(0.02)

@@ -1,0 +1,101 @@
+"""Priors: densities against closed forms, draws against densities, parts against labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from aae_lib.priors import Categorical, Gaussian, GaussianMixture, SwissRoll
+
+PRIORS = [Gaussian(3, 5.0), GaussianMixture(), SwissRoll(), Categorical(10)]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=lambda p: type(p).__name__)
+def test_draws_follow_from_the_generator_alone(prior) -> None:
+    torch.manual_seed(1)
+    first = prior.sample(50, generator())
+    torch.manual_seed(2)
+    assert torch.equal(first, prior.sample(50, generator()))
+    assert not torch.equal(first, prior.sample(50, generator(1)))
+    assert first.shape == (50, prior.dim)
+    assert first.dtype == torch.float32
+
+
+def test_gaussian_density_against_scipy() -> None:
+    prior, z = Gaussian(3, 5.0), 4 * torch.randn(20, 3, generator=generator())
+    expected = multivariate_normal(np.zeros(3), 25 * np.eye(3)).logpdf(z.numpy())
+    assert prior.log_prob(z).numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_mixture_density_against_scipy() -> None:
+    prior, z = GaussianMixture(), torch.randn(50, 2, generator=generator(), dtype=torch.float64)
+    density = np.zeros(50)
+    for i in range(10):
+        turn = 2 * np.pi * i / 10
+        along = np.array([np.cos(turn), np.sin(turn)])
+        across = np.array([-np.sin(turn), np.cos(turn)])
+        covariance = 0.5**2 * np.outer(along, along) + 0.05**2 * np.outer(across, across)
+        density += multivariate_normal(1.4 * along, covariance).pdf(z.numpy()) / 10
+    assert prior.log_prob(z).exp().numpy() == pytest.approx(density, rel=1e-4, abs=1e-12)
+
+
+def test_mixture_draws_have_its_density() -> None:
+    """Mean of f under the density, on a grid, equals the mean over draws, for a few f."""
+    prior = GaussianMixture()
+    z = prior.sample(200_000, generator()).double()
+    axis = torch.linspace(-4, 4, 1201, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    weight = prior.log_prob(grid).exp() * (axis[1] - axis[0]) ** 2
+    assert float(weight.sum()) == pytest.approx(1, abs=1e-3)
+    for f in (lambda z: z[:, 0], lambda z: z.square().sum(1), lambda z: (3 * z[:, 1]).cos()):
+        assert float(f(z).mean()) == pytest.approx(float((weight * f(grid)).sum()), abs=0.02)
+
+
+def test_mixture_label_picks_its_component() -> None:
+    prior, label = GaussianMixture(std_along=0.2), torch.arange(10).repeat(100)
+    z = prior.sample(len(label), generator(), label)
+    assert torch.equal(prior.component_log_prob(z).argmax(1), label)
+
+
+def test_categorical_label_picks_its_category() -> None:
+    label = torch.arange(10)
+    assert torch.equal(Categorical(10).sample(10, generator(), label), torch.eye(10))
+
+
+@pytest.mark.parametrize("prior", PRIORS[1:], ids=lambda p: type(p).__name__)
+def test_the_extra_label_draws_from_the_whole_prior(prior) -> None:
+    unlabelled = torch.full((500,), 10)
+    assert torch.equal(
+        prior.sample(500, generator(), unlabelled), prior.sample(500, generator(), None)
+    )
+
+
+def test_a_single_gaussian_refuses_labels() -> None:
+    with pytest.raises(ValueError, match="no part"):
+        Gaussian(2).sample(3, generator(), torch.zeros(3, dtype=torch.int64))
+
+
+def test_categories_are_equally_likely() -> None:
+    share = Categorical(10).sample(100_000, generator()).mean(0)
+    assert share.numpy() == pytest.approx(np.full(10, 0.1), abs=0.005)
+
+
+def test_swiss_roll_label_takes_its_tenth_of_the_length() -> None:
+    """Along the roll, radius² / rim² is the fraction of the length: label i lies in its own tenth."""
+    roll, label = SwissRoll(std=0.0), torch.arange(10).repeat(50)
+    z = roll.sample(len(label), generator(), label)
+    fraction = z.square().sum(1) / roll.radius**2
+    assert torch.equal((fraction * 10).floor().clamp(0, 9).long(), label)
+
+
+def test_swiss_roll_steps_are_equally_long_away_from_the_centre() -> None:
+    u = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    length = SwissRoll().mean(u).diff(dim=0).norm(dim=1)
+    outer = length[1000:]
+    assert float(outer.max() / outer.min()) < 1.1
