@@ -1,0 +1,423 @@
+"""Executing, building, publishing: only good chapters are shown, no page needs a network, failures change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+from aae_lib import book, claims, store
+from aae_lib.book import METADATA, ChapterError, Project
+from aae_lib.errors import UserError
+
+TINY = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A tiny chapter
+#
+# $$
+# q(z) = \\int q(z \\mid x)\\, p(x)\\, \\mathrm{d}x
+# $$ (eq-tiny)
+#
+# Equation {eq}`eq-tiny` by {cite}`makhzani2015adversarial`.
+
+# %% tags=["parameters"]
+profile = "quick"
+seed = 0
+replicates = None
+data = "mnist"
+rate = 0.5
+
+# %%
+import sys
+
+print(sys.executable)
+
+# %%
+# the last cell
+seed + 1
+"""
+
+
+def write_chapter(project: Project, text: str = TINY, name: str = "01_tiny") -> str:
+    """A chapter's pair in `project`."""
+    source = project.source(name)
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(text)
+    jupytext.write(jupytext.read(source), source.with_suffix(".ipynb"), fmt="ipynb")
+    return name
+
+
+def write_executed(project: Project, folder: Path, name: str = "01_tiny", **parameters) -> Path:
+    """What `book.run` would leave, without running anything."""
+    notebook = jupytext.read(project.source(name))
+    notebook.metadata.pop("jupytext", None)
+    notebook.metadata[METADATA] = {
+        "source_sha256": book.source_sha256(project, name),
+        "parameters": {"profile": "quick", "seed": 0, "data": "mnist"} | parameters,
+    }
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def write_results(project: Project, path: Path, name: str = "01_tiny", **changes) -> Path:
+    """A results file, as a chapter writes it."""
+    content = {
+        "schema": 1,
+        "chapter": name,
+        "profile": "quick",
+        "seeds": [0],
+        "parameters": {"profile": "quick", "seed": 0, "data": "mnist"},
+        "source_sha256": book.source_sha256(project, name),
+        "claims": {"a2.mnist-100.epoch-1": {"values": {"0": 16.0}, "epochs": 1, "of_epochs": 5000}},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content | changes))
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The real prose and configuration around one tiny chapter."""
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path / "_build"))
+    shutil.copy(store.REPOSITORY / "_config.yml", tmp_path / "_config.yml")
+    ignore = shutil.ignore_patterns("chapters")
+    shutil.copytree(store.REPOSITORY / "book", tmp_path / "book", ignore=ignore)
+    contents = yaml.safe_load((tmp_path / "book" / "_toc.yml").read_text())
+    contents["parts"][0]["chapters"] = [{"file": "chapters/01_tiny"}]
+    (tmp_path / "book" / "_toc.yml").write_text(yaml.safe_dump(contents))
+    project = Project(tmp_path)
+    write_chapter(project)
+    return project
+
+
+# ---- executing
+
+
+def test_a_torn_pair_is_refused(project: Project):
+    source = project.source("01_tiny")
+    source.write_text(source.read_text().replace("seed + 1", "seed + 2"))
+    with pytest.raises(UserError, match=r"disagree \(cell 4, '# the last cell'\).*make sync"):
+        book.run(project, "01_tiny", {})
+    assert not project.chapters.exists()
+
+
+def test_unknown_parameters_and_profiles_are_refused_with_the_nearest(project: Project):
+    path = project.source("01_tiny").with_suffix(".ipynb")
+    with pytest.raises(UserError, match="no parameter 'sede'; did you mean 'seed'"):
+        book.checked_parameters(path, {"sede": 3})
+    with pytest.raises(UserError, match="unknown profile 'quik'; did you mean 'quick'"):
+        book.checked_parameters(path, {"profile": "quik"})
+    for wrong in ("3", 3.5, True):
+        with pytest.raises(UserError, match="seed must be int"):
+            book.checked_parameters(path, {"seed": wrong})
+    found = book.checked_parameters(path, {"seed": 3, "rate": 1, "replicates": 2})
+    assert found == {"profile": "quick", "seed": 3, "replicates": 2, "data": "mnist", "rate": 1}
+
+
+def test_an_executed_copy_is_complete_clean_and_says_where_it_comes_from(
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    # A kernel that the reader registered under the same name must not be taken.
+    spec = tmp_path / "theirs" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"argv": ["false"], "display_name": "theirs", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "theirs"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "theirs"))
+
+    path = book.run(project, "01_tiny", {"seed": 3})
+    about = book.check_executed(project, path)
+    assert about["parameters"]["seed"] == 3
+    notebook = nbformat.read(path, as_version=4)
+    injected = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
+    assert [cell.metadata["tags"] for cell in injected] == [["injected-parameters", "remove-cell"]]
+    assert notebook.cells[-1].outputs[0].data["text/plain"] == "4"
+    assert notebook.cells[-2].outputs[0].text.strip() == sys.executable
+    assert "papermill" not in notebook.metadata
+    assert [p.name for p in project.chapters.iterdir()] == ["01_tiny.ipynb"]
+    assert sys.executable in (project.build / "logs" / "01_tiny.log").read_text()
+    assert os.environ["JUPYTER_PATH"] == str(tmp_path / "theirs")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("raise ValueError('too many digits')", "ValueError: too many digits"),
+        ("import os; os._exit(1)", "its Python died"),
+    ],
+)
+def test_a_failed_chapter_names_its_cell_and_leaves_the_last_good_copy(
+    project: Project,
+    line: str,
+    told: str,
+):
+    project.chapters.mkdir(parents=True)
+    good = project.chapters / "01_tiny.ipynb"
+    good.write_text("the last good copy")
+    write_chapter(project, TINY.replace("# the last cell", line))
+    with pytest.raises(ChapterError) as caught:
+        book.run(project, "01_tiny", {"seed": 1})
+    message = str(caught.value)
+    assert message.startswith(f"01_tiny failed in cell 4, '{line}'\n{told}")
+    assert "last good copy" in message
+    assert good.read_text() == "the last good copy"
+    assert list(project.chapters.iterdir()) == [good]
+    log = (project.build / "logs" / "01_tiny.log").read_text()
+    assert f"01_tiny failed in cell 4, '{line}'" in log
+    assert "\x1b" not in log
+    assert (project.build / "logs" / "01_tiny.ipynb").exists()
+
+
+def test_a_failed_chapter_gives_exit_code_1(project: Project, monkeypatch, capsys):
+    write_chapter(project, TINY.replace("seed + 1", "seed + nothing"))
+    monkeypatch.setattr(book, "Project", lambda: project)
+    assert book.main(["run", "1"]) == 1
+    assert "NameError: name 'nothing' is not defined" in capsys.readouterr().err
+
+
+def test_two_processes_that_run_one_chapter_do_not_disturb_each_other(project: Project):
+    script = (
+        "from pathlib import Path; from aae_lib import book; "
+        f"book.run(book.Project(Path({str(project.root)!r})), '01_tiny', {{'seed': 5}})"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", script], cwd=store.REPOSITORY) for _ in range(2)
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    about = book.check_executed(project, project.chapters / "01_tiny.ipynb")
+    assert about["parameters"]["seed"] == 5
+
+
+# ---- building
+
+
+class Remote(HTMLParser):
+    """The addresses that a page loads by itself from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+        address = dict(attrs).get(names.get(tag, "")) or ""
+        if re.match("(https?:)?//", address):
+            self.found.append(address)
+
+
+def test_the_book_builds_without_a_warning_and_reads_without_a_network(project: Project):
+    write_executed(project, project.chapters)
+    page = book.build(project)
+    pages = list(page.parent.rglob("*.html"))
+    assert {"intro.html", "scorecard.html", "01_tiny.html"} <= {path.name for path in pages}
+    for path in pages:
+        parser = Remote()
+        parser.feed(path.read_text())
+        assert parser.found == [], path
+    for style in page.parent.rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", style.read_text()), style
+    chapter = (page.parent / "chapters" / "01_tiny.html").read_text()
+    assert '"../_static/tex-svg.js' in chapter or "tex-svg.js" in chapter
+    assert (page.parent / "_static" / "tex-svg.js").stat().st_size > 1_000_000
+    assert "mathjax@" not in chapter
+    assert "landing.png" in (page.parent / "intro.html").read_text()
+
+
+def test_a_book_that_does_not_build_leaves_the_last_one(project: Project):
+    write_executed(project, project.chapters)
+    page = project.build / "html" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("the last good book")
+    intro = project.root / "book" / "intro.md"
+    intro.write_text(intro.read_text() + "\n{ref}`nowhere`\n")
+    with pytest.raises(UserError, match=r"intro\.md.*nowhere"):
+        book.build(project)
+    assert page.read_text() == "the last good book"
+    assert not list(project.build.glob(".book-*"))
+
+
+def test_a_chapter_that_was_never_executed_is_left_out(project: Project, capsys):
+    book.stage(project, project.build / "source")
+    assert "left out: 01_tiny" in capsys.readouterr().out
+    contents = (project.build / "source" / "_toc.yml").read_text()
+    assert "01_tiny" not in contents
+    assert "scorecard" in contents
+
+
+def test_this_machines_chapter_comes_before_the_published_one(project: Project):
+    write_executed(project, project.published, replicates=3)
+    write_executed(project, project.chapters, replicates=1)
+    staged = project.build / "source" / "chapters" / "01_tiny.ipynb"
+    for published, replicates in ((False, 1), (True, 3)):
+        book.stage(project, project.build / "source", published)
+        metadata = nbformat.read(staged, as_version=4).metadata[METADATA]
+        assert metadata["parameters"]["replicates"] == replicates
+
+
+def test_the_scorecard_shows_published_evidence_beside_this_machines(project: Project):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    write_results(
+        project,
+        project.published_results / "01_tiny.json",
+        claims={"a2.mnist-100.epoch-1": {"values": {"0": 90.0}, "epochs": 1, "of_epochs": 5000}},
+    )
+    book.stage(project, project.build / "source")
+    generated = project.build / "source" / "generated"
+    lines = (generated / "scorecard.md").read_text().splitlines()
+    row = next(line for line in lines if 'id="a2.mnist-100.epoch-1"' in line)
+    published, here = row.split("<td>")[2:]
+    assert "90.00" in published and ">not reproduced<" in published
+    assert "16.00" in here and ">reproduced<" in here
+    assert sum("<td id=" in line for line in lines) == len(claims.load())
+    assert "90.00" in (generated / "summary.md").read_text()
+
+
+def unexecuted(notebook):
+    notebook.cells[2].execution_count = None
+
+
+def out_of_order(notebook):
+    notebook.cells[2].execution_count = 7
+
+
+def failed(notebook):
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
+    notebook.cells[2].outputs = [error]
+
+
+def stale(notebook):
+    notebook.metadata[METADATA]["source_sha256"] = "0" * 64
+
+
+def foreign(notebook):
+    del notebook.metadata[METADATA]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (unexecuted, "cell 3, 'import sys' was not executed"),
+        (out_of_order, "cell 3, 'import sys' was executed out of order"),
+        (failed, "cell 3, 'import sys' holds an error"),
+        (stale, "is stale"),
+        (foreign, "is not a chapter executed by"),
+    ],
+)
+@pytest.mark.parametrize("published", [False, True])
+def test_a_spoilt_chapter_is_refused(project: Project, spoil, told: str, published: bool):
+    path = write_executed(project, project.published if published else project.chapters)
+    notebook = nbformat.read(path, as_version=4)
+    spoil(notebook)
+    nbformat.write(notebook, path)
+    with pytest.raises(UserError, match=re.escape(told)):
+        book.stage(project, project.build / "source", published)
+    with pytest.raises(UserError):
+        book.publish(project, ["01_tiny"])
+
+
+# ---- publishing
+
+
+def test_publishing_copies_chapter_and_results_and_renews_the_readme(project: Project):
+    executed = write_executed(project, project.chapters)
+    results = write_results(project, project.results("quick", "01_tiny"))
+    begin, end = book.README_BLOCK
+    (project.root / "README.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    book.publish(project)
+    assert (project.published / "01_tiny.ipynb").read_bytes() == executed.read_bytes()
+    assert (project.published_results / "01_tiny.json").read_bytes() == results.read_bytes()
+    text = (project.root / "README.md").read_text()
+    assert text.startswith(f"before\n{begin}\n") and text.endswith(f"{end}\nafter\n")
+    assert "16.00" in text and "old" not in text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"profile": "smoke"}, "is a smoke run"),
+        ({"seed": 3}, "ran with seed 3"),
+        ({"data": "mine.npz"}, "ran with data mine.npz"),
+        ({"replicates": 2}, "comes from another execution"),
+    ],
+)
+def test_evidence_that_is_no_evidence_is_not_published(
+    project: Project, parameters: dict, told: str
+):
+    write_executed(project, project.chapters, **parameters)
+    write_results(project, project.results("quick", "01_tiny"))
+    with pytest.raises(UserError, match=told):
+        book.publish(project)
+    assert not project.published.exists()
+    assert not project.published_results.exists()
+
+
+def test_a_shorter_profile_does_not_replace_a_longer_ones_evidence(project: Project):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    tracked = write_results(project, project.published_results / "01_tiny.json", profile="standard")
+    before = tracked.read_bytes()
+    with pytest.raises(UserError, match="published from the standard profile"):
+        book.publish(project)
+    assert tracked.read_bytes() == before
+    book.publish(project, force=True)
+    assert tracked.read_bytes() != before
+
+
+def test_paths_of_this_machine_are_not_published(project: Project):
+    path = write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    notebook = nbformat.read(path, as_version=4)
+    text = f"saved {project.root}/x.png"
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text=text)]
+    nbformat.write(notebook, path)
+    with pytest.raises(UserError, match="holds a path of this machine"):
+        book.publish(project)
+
+
+def test_nothing_executed_is_nothing_to_publish(project: Project):
+    with pytest.raises(UserError, match="no executed chapter"):
+        book.publish(project)
+
+
+# ---- the repository's own published chapters
+
+
+@pytest.mark.parametrize("path", sorted(Project().published.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_published_chapters_are_complete_and_fresh(path: Path):
+    project = Project()
+    about = book.check_executed(project, path)
+    assert about["parameters"]["profile"] != "smoke"
+    results = json.loads((project.published_results / f"{path.stem}.json").read_bytes())
+    assert results["source_sha256"] == about["source_sha256"]
+    assert results["parameters"] == about["parameters"]
+
+
+def test_published_results_belong_to_published_chapters():
+    project = Project()
+    results = {path.stem for path in project.published_results.glob("*.json")}
+    assert results == {path.stem for path in project.published.glob("*.ipynb")}

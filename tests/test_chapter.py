@@ -1,0 +1,123 @@
+"""What a chapter asks of the library: parameters refused, runs trained, results written."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from aae_lib import claims, notebook, training
+from aae_lib.errors import UserError
+from aae_lib.notebook import Chapter, choices, source
+
+NAME = "07_semi_supervised"
+
+
+@pytest.fixture
+def parameters(digits_archive, tmp_path, monkeypatch) -> dict:
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path))
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
+    return {
+        "profile": "smoke",
+        "seed": 0,
+        "replicates": None,
+        "device": "cpu",
+        "data": str(digits_archive),
+        "allow_cpu": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"profle": "quick"}, "unknown parameter 'profle'; did you mean 'profile'"),
+        ({"profile": "standart"}, "unknown profile 'standart'; did you mean 'standard'"),
+        ({"seed": "3"}, "parameter seed must be int, not '3'"),
+        ({"seed": True}, "parameter seed must be int"),
+        ({"seed": -1}, "seed at least 0"),
+        ({"replicates": 0}, "replicates must be at least 1"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"profile": "paper"}, "allow_cpu"),
+        ({"data": "nowhere.npz"}, "nowhere.npz"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_in_one_message(parameters, changes, message) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        Chapter.open(NAME, "A chapter", parameters | changes)
+    assert len(caught.value._render_traceback_()) == 1
+
+
+def test_a_rerun_by_hand_may_have_variables_of_its_own(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    Chapter.open(NAME, "A chapter", parameters | {"chapter": chapter, "count": 3})
+
+
+def test_a_parameter_of_one_chapter(parameters) -> None:
+    own = parameters | {"label_counts": "100"}
+    assert Chapter.open(NAME, "A chapter", own, also=["label_counts"])
+    with pytest.raises(UserError, match="unknown parameter 'label_counts'"):
+        Chapter.open(NAME, "A chapter", own)
+
+
+def test_choices_of_a_text_parameter() -> None:
+    assert choices("label_counts", "100, all", ["100", "1000", "all"]) == ["100", "all"]
+    for text in ("", " , ", "10"):
+        with pytest.raises(UserError, match="label_counts"):
+            choices("label_counts", text, ["100", "1000", "all"])
+
+
+def test_results_say_what_was_run_and_what_came_out(parameters, tmp_path) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters | {"replicates": 2, "seed": 1})
+    runs = chapter.train("nn_100")
+    assert [run.seed for run in runs] == [1, 2]
+    errors = {run.seed: run.history["test error"][-1] for run in runs}
+    chapter.record("table2.mnist-100.nn-baseline", errors, epochs=2, of_epochs=5000)
+    path = chapter.finish()
+    assert path == tmp_path / "results" / "smoke" / f"{NAME}.seed-1.json"
+    written = json.loads(path.read_text())
+    assert written["claims"]["table2.mnist-100.nn-baseline"]["values"] == {
+        "1": errors[1],
+        "2": errors[2],
+    }
+    assert {run["hash"] for run in written["runs"]} == {runs[0].experiment.hash}
+    assert written["data"]["name"] == "digits"
+    assert len(written["source_sha256"]) == 64
+    (row,) = [r for r in claims.scorecard(path) if r.id == "table2.mnist-100.nn-baseline"]
+    assert row.verdict == "not run"  # other data: no verdict
+    assert row.obtained == pytest.approx(sum(errors.values()) / 2)
+
+
+def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> None:
+    first = Chapter.open(NAME, "A chapter", parameters).train("nn_100")[0]
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(training, "step", forbidden)
+    again = Chapter.open(NAME, "A chapter", parameters).train("nn_100")[0]
+    assert again.history == first.history
+
+
+def test_an_unknown_claim_or_a_value_that_is_not_finite_is_not_written(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    with pytest.raises(KeyError):
+        chapter.record("table2.mnist-10.aae", {0: 1.0}, epochs=1, of_epochs=1)
+    chapter.record("table2.mnist-100.aae", {0: math.nan}, epochs=1, of_epochs=1)
+    with pytest.raises(UserError, match="not finite"):
+        chapter.finish()
+
+
+def test_the_table_against_the_paper_has_this_chapter_s_claims(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    table = chapter.against_the_paper().data
+    ours = [c for c in claims.load() if c.chapter == NAME and c.run]
+    assert len(table) == len(ours)
+    assert table["Verdict"].str.startswith("not run").all()
+
+
+def test_source_is_the_library_s_own_without_its_docstring() -> None:
+    text = source(training.generator_loss).data
+    assert "softplus(-fake).mean()" in text
+    assert '"""' not in text
+    assert notebook.source(training.step).data.count("descent.step(") == 4

@@ -1,0 +1,99 @@
+"""The command line: what it prints, how it refuses, what it leaves in the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from aae_lib import cli, training
+from aae_lib.claims import load
+
+
+@pytest.fixture
+def roots(tmp_path, monkeypatch):
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path))
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
+    return tmp_path
+
+
+def test_help_teaches_and_needs_no_torch() -> None:
+    program = (
+        "import sys; from aae_lib import cli\n"
+        "try: cli.main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for word in ("mnist_100", "standard", "--seeds", "--device", "Example:"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required"),
+        (["trian", "mnist_100"], "invalid choice"),
+        (["train", "mnist_10"], "did you mean 'mnist_100'"),
+        (["train", "mnist_100", "--profile", "smok"], "did you mean 'smoke'"),
+        (["train", "mnist_100", "--seeds", "x"], "--seeds 'x'"),
+        (["train", "mnist_100", "--profile", "smoke", "--data", "nowhere.npz"], "nowhere.npz"),
+        (["train", "mnist_100", "--profile", "paper", "--device", "cpu"], "--allow-cpu"),
+        (["claims", "--profile", "fast"], "unknown profile 'fast'"),
+        (["doctor", "--device", "cuda:77"], "device 'cuda:77'"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, roots, capsys) -> None:
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:  # argparse's own refusals
+        code = stop.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_train_then_claims(roots, digits_archive, capsys) -> None:
+    command = ["train", "mnist_100", "--profile", "smoke", "--data", str(digits_archive)]
+    assert cli.main([*command, "--seeds", "0,2", "--device", "cpu", "--quiet"]) == 0
+    assert capsys.readouterr().out.count("test error") == 2
+    assert {p.name for p in (roots / "runs").glob("*/*")} == {"seed-0", "seed-2"}
+    assert cli.main(["claims", "--profile", "smoke"]) == 0
+    assert "not run" in capsys.readouterr().out
+
+
+def test_claims_as_json(capsys) -> None:
+    assert cli.main(["claims", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    keys = "id place reported obtained std n profile epochs verdict reason".split()
+    assert [list(row) for row in rows] == [keys] * len(load())
+
+
+def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(training, "seconds_per_epoch", lambda experiment, device: 60.0)
+    assert cli.main(["doctor", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "GiB free" in out
+    line = next(row for row in out.splitlines() if row.startswith("mnist_100 "))
+    # one minute an epoch: 1, 50 with 3 replicates, 5000 with 10
+    assert line.split() == ["mnist_100", "1.0", "min", "1.0", "min", "2.5", "h", "34.7", "days"]
+
+
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m aae_lib.cli claims | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_seconds_per_epoch_times_the_real_step() -> None:
+    from aae_lib.experiments import by_name
+
+    assert training.seconds_per_epoch(by_name("nn_100"), "cpu") > 0

@@ -1,0 +1,200 @@
+"""The chapters: their pairs, their execution on the smoke profile, and what happens when one fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from aae_lib import book
+from aae_lib.book import Project
+from aae_lib.errors import UserError
+from aae_lib.experiments import CHAPTERS
+from aae_lib.store import REPOSITORY
+
+NOTEBOOKS = Project().names()
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run one command in the repository and keep what it prints."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")} | environment
+    return subprocess.run(arguments, cwd=REPOSITORY, env=env, capture_output=True, text=True)
+
+
+# ---- the pairs
+
+
+def test_there_is_a_notebook_for_each_chapter_that_runs():
+    assert set(CHAPTERS) <= set(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_the_pair_agrees_and_holds_no_outputs(chapter: str):
+    assert book.pair_difference(Project(), chapter) is None
+    path = Project().source(chapter).with_suffix(".ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert not any("injected-parameters" in cell.metadata.get("tags", []) for cell in code)
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_every_chapter_has_the_common_parameters(chapter: str):
+    path = Project().source(chapter).with_suffix(".ipynb")
+    found = book.checked_parameters(path, {})
+    common = {"profile": "quick", "seed": 0, "replicates": None, "device": "auto", "data": "mnist"}
+    assert common.items() <= found.items()
+
+
+# ---- the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", NOTEBOOKS[0], "-p", "sede", "3"], "did you mean 'seed'"),
+        (["run", NOTEBOOKS[0], "--profile", "quik"], "did you mean 'quick'"),
+        (["run", NOTEBOOKS[0][:-1]], f"did you mean '{NOTEBOOKS[0]}'"),
+    ],
+)
+def test_the_command_line_tells_a_mistake_in_one_line(arguments: list[str], told: str, capsys):
+    assert book.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_a_chapter_goes_by_its_number_or_its_file_too():
+    first = NOTEBOOKS[0]
+    number = str(int(first[:2]))
+    for name in (first, number, first[:2], f"notebooks/{first}.py", f"{first}.ipynb"):
+        assert Project().find(name) == first
+
+
+# ---- execution
+
+
+@pytest.fixture(scope="module")
+def smoke_book(tmp_path_factory: pytest.TempPathFactory, digits_archive: Path) -> dict:
+    """`make book` on the smoke profile with synthetic images: runs, chapters, pages."""
+    root = tmp_path_factory.mktemp("smoke")
+    home, build = root / "home", root / "build"
+    home.mkdir()
+    before = command("git", "status", "--porcelain").stdout
+    done = command(
+        "make",
+        "book",
+        *("-o", f"{sys.prefix}/.aae-installed", f"VENV={sys.prefix}"),  # this environment as it is
+        *("PROFILE=smoke", f"DATA={digits_archive}"),
+        HOME=str(home),
+        AAE_BUILD=str(build),
+        AAE_RUNS=str(build / "runs"),
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return {"done": done, "build": build, "home": home, "status": before}
+
+
+def test_make_book_says_where_the_book_and_the_scorecard_are(smoke_book: dict):
+    end = smoke_book["done"].stdout.strip().splitlines()[-3:]
+    for line, page in zip(end, ("index.html", "scorecard.html"), strict=False):
+        assert Path(re.search("file://(.*)", line).group(1)) == smoke_book["build"] / "html" / page
+        assert (smoke_book["build"] / "html" / page).exists()
+    assert end[2].startswith("Total time:")
+
+
+def test_make_book_writes_nothing_outside_the_build_folder(smoke_book: dict):
+    assert command("git", "status", "--porcelain").stdout == smoke_book["status"]
+    assert [str(path) for path in smoke_book["home"].rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_chapter_runs_on_the_smoke_profile(chapter: str, smoke_book: dict, monkeypatch):
+    monkeypatch.setenv("AAE_BUILD", str(smoke_book["build"]))
+    project = Project()
+    path = project.chapters / f"{chapter}.ipynb"
+    assert book.check_executed(project, path)["parameters"]["profile"] == "smoke"
+    assert project.results("smoke", chapter).exists()
+    page = (smoke_book["build"] / "html" / "chapters" / f"{chapter}.html").read_text()
+    assert "Traceback" not in page
+    with pytest.raises(UserError, match="ran with data"):
+        book.publish(project, [chapter])
+
+
+def test_a_second_make_book_trains_and_executes_nothing(smoke_book: dict, digits_archive: Path):
+    settings = {"profile": "smoke", "seed": 0, "replicates": "", "data": digits_archive}
+    done = command(
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            "Snakefile",
+            "--dry-run",
+            "--cores",
+            "1",
+        ),
+        *("--directory", str(smoke_book["build"] / "snakemake"), "--rerun-incomplete"),
+        *("--config", *(f"{key}={value}" for key, value in settings.items())),
+        AAE_BUILD=str(smoke_book["build"]),
+        AAE_RUNS=str(smoke_book["build"] / "runs"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall("^rule (.*):$", done.stdout + done.stderr, flags=re.MULTILINE) == ["book"]
+
+
+def test_the_workflow_has_one_job_for_each_run(tmp_path: Path):
+    done = command(
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            "Snakefile",
+            "--dry-run",
+            "--cores",
+            "2",
+        ),
+        *("--directory", str(tmp_path / "state"), "--config", "profile=standard"),
+        AAE_BUILD=str(tmp_path / "build"),
+        AAE_RUNS=str(tmp_path / "runs"),
+    )
+    assert done.returncode == 0, done.stderr
+    jobs = re.findall("^rule (.*):$", done.stdout + done.stderr, flags=re.MULTILINE)
+    experiments = {name for names in CHAPTERS.values() for name in names}
+    runs = [f"train_{name}_{seed}" for name in experiments for seed in range(3)]
+    assert sorted(jobs) == sorted([*runs, *["chapter"] * len(CHAPTERS), "data", "book"])
+
+
+def test_the_workflow_refuses_an_unknown_profile(tmp_path: Path):
+    done = command(
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            "Snakefile",
+            "--dry-run",
+            "--cores",
+            "1",
+        ),
+        *("--directory", str(tmp_path), "--config", "profile=quik"),
+    )
+    assert done.returncode != 0
+    assert "did you mean 'quick'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_papermill_alone_is_refused_an_unknown_parameter(tmp_path: Path, digits_archive: Path):
+    chapter, output = f"notebooks/{NOTEBOOKS[0]}.ipynb", tmp_path / "out.ipynb"
+    done = command(
+        *(sys.executable, "-m", "papermill", chapter, str(output)),
+        *("-p", "profile", "smoke", "-p", "data", str(digits_archive), "-p", "sede", "3"),
+    )
+    assert done.returncode != 0
+    assert "did you mean 'seed'" in done.stderr

@@ -1,0 +1,177 @@
+"""What is installed, where each list of packages says so, and the two commands of a newcomer."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from aae_lib.store import REPOSITORY
+
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+INSTALLED_EXTRAS = ("book", "test")
+
+
+def constraints() -> dict[str, str]:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def direct(*extras: str) -> list[Requirement]:
+    texts = [*PYPROJECT["dependencies"]]
+    for extra in extras:
+        texts += PYPROJECT["optional-dependencies"][extra]
+    return [Requirement(text) for text in texts]
+
+
+def test_constraints_are_exact_pins_without_hosts_or_paths():
+    text = (REPOSITORY / "constraints.txt").read_text()
+    for line in text.splitlines():
+        assert (
+            not line or line.startswith("#") or re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)
+        )
+
+
+def test_every_direct_dependency_is_pinned_within_its_bounds():
+    pins = constraints()
+    for requirement in direct(*PYPROJECT["optional-dependencies"]):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_every_transitive_dependency_is_pinned_at_the_installed_version():
+    pins, todo, seen = constraints(), direct(*INSTALLED_EXTRAS), set()
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        if (name, frozenset(requirement.extras)) in seen:
+            continue
+        seen.add((name, frozenset(requirement.extras)))
+        installed = distribution(name)
+        assert installed.version.split("+")[0] == pins.get(name), f"{name} in constraints.txt"
+        for line in installed.requires or []:
+            needed = Requirement(line)
+            extras = requirement.extras or {""}
+            if not needed.marker or any(needed.marker.evaluate({"extra": e}) for e in extras):
+                todo.append(needed)
+    assert len(seen) > 100
+
+
+def test_no_other_version_of_a_pinned_package_is_installed():
+    for name, pin in constraints().items():
+        try:
+            assert version(name).split("+")[0] == pin
+        except PackageNotFoundError:
+            continue  # for another platform
+
+
+def test_conda_installs_what_make_installs():
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in environment if isinstance(entry, dict))
+    command = re.search("pip install .*", (REPOSITORY / "Makefile").read_text()).group()
+    arguments = command[command.index("-c ") :].replace("'", "")
+    assert " ".join(pip) == arguments == "-c constraints.txt -e .[book,test]"
+    assert f"python{PYPROJECT['requires-python']}" in environment
+
+
+def test_version_and_licence_agree():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == version("aae")
+    assert citation["license"] == PYPROJECT["license"] == "MIT"
+
+
+def test_ci_runs_the_tests():
+    script = REPOSITORY / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    assert "make test" in script.read_text()
+
+
+# ---- the Makefile
+
+
+def make(
+    *arguments: str, folder: Path = REPOSITORY, **environment: str
+) -> subprocess.CompletedProcess:
+    """Run make as a reader would, whatever make runs these tests."""
+    path = environment.pop("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    return subprocess.run(
+        [shutil.which("make"), *arguments],
+        cwd=folder,
+        env={"PATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_make_alone_lists_every_target():
+    shown = make().stdout
+    text = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", text, flags=re.MULTILINE))
+    assert set(re.findall(r"^  ([a-z]+) +\S", shown, flags=re.MULTILINE)) == targets
+    phony = re.search(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE).group(1)
+    assert set(phony.split()) == targets
+    assert make("help").stdout == shown
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with what the set-up reads, and stand-ins for programs."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    path = folder / "bin" / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (
+            'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac',
+            "Python 3.9.2 is too old; Python 3.11",
+        ),
+        ('case "$2" in *venv*) exit 1;; *) exit 0;; esac', "has no venv module"),
+    ],
+)
+def test_an_unfit_python_is_told_in_one_line(clone: Path, script: str, told: str):
+    program(clone, "unfit", script)
+    done = make("setup", "PYTHON=unfit", folder=clone, PATH=f"{clone}/bin:/usr/bin:/bin")
+    assert done.returncode
+    assert told in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_a_missing_program_is_told_in_one_line(clone: Path):
+    done = make("setup", "PYTHON=python9", folder=clone)
+    assert done.returncode
+    assert "there is no python9" in done.stderr
+    done = make("setup", "SHELL=/bin/sh", folder=clone, PATH=f"{clone}/bin")
+    assert done.returncode
+    assert "git is missing" in done.stderr
+
+
+def test_packages_are_installed_once(clone: Path):
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / "bin" / "python3").symlink_to(sys.executable)
+    program(clone, "installer", f'case "$*" in *pip*) echo "$*" >> "{clone}/log";; esac')
+    shutil.move(clone / "bin" / "installer", clone / ".venv" / "bin" / "python")
+    environment = {"folder": clone, "PATH": f"{clone}/bin:/usr/bin:/bin"}
+    assert make("setup", **environment).returncode == 0
+    assert make("setup", **environment).returncode == 0
+    log = (clone / "log").read_text().splitlines()
+    assert len(log) == 1
+    assert "-c constraints.txt" in log[0]
