@@ -106,8 +106,10 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
     import papermill
 
     source = project.source(chapter).with_suffix(".ipynb")
-    _refuse_torn_pair(project, chapter)
+    if not source.exists():
+        raise UserError(f"there is no {source}; 'make sync' makes it from the .py.")
     parameters = checked_parameters(source, given)
+    _refuse_torn_pair(project, chapter)
     digest = source_sha256(project, chapter)
     target = project.chapters / source.name
     log = project.build / "logs" / f"{chapter}.log"
@@ -127,6 +129,9 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
                 running,
                 parameters=given,
                 kernel_name="python3",
+                extra_arguments=[
+                    "--log-level=ERROR"
+                ],  # no warning of the kernel's plain local sockets
                 cwd=project.root,
                 stdout_file=output,
                 stderr_file=output,
@@ -253,7 +258,12 @@ def _where(failed: Path, error: Exception) -> str:
     }  # cells that the reader's notebook lacks
     cells = [cell for cell in cells if extra.isdisjoint(cell.metadata.get("tags", []))]
     for number, cell in enumerate(cells, start=1):
-        if cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        if (
+            cell.execution_count is None
+            or cell.metadata.get("papermill", {}).get("status") == "failed"
+        ):
             return f" in cell {number}, '{_first_line(cell.source)}'\n{reason}"
     return f"\n{reason}"
 

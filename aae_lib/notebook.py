@@ -84,17 +84,23 @@ class Chapter:
         device = choose_device(parameters["device"])
         return cls(name, title, chosen, seeds, device, dataset, parameters)
 
-    def train(self, experiment: str | Experiment, epochs: int | None = None) -> list[Run]:
+    def train(
+        self,
+        experiment: str | Experiment,
+        *,
+        epochs: int | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> list[Run]:
         """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained.
 
-        `epochs` cuts it shorter, for an ablation.
+        For an ablation, `epochs` and `seeds` take the place of the profile's.
         """
         if isinstance(experiment, str):
             experiment = by_name(experiment)
         epochs = epochs or self.profile.epochs_of(experiment)
         runs = [
             fit(experiment, self.dataset, seed=seed, epochs=epochs, device=self.device)
-            for seed in self.seeds
+            for seed in seeds or self.seeds
         ]
         for run in runs:
             self.runs.append({
@@ -158,7 +164,7 @@ class Chapter:
     def machine(self) -> str:
         """What the runs shown here were trained on."""
         found = {
-            f"{r['hardware']['accelerator'] or r['hardware']['processor']} ({r['threads']} threads)"
+            r["hardware"]["accelerator"] or f"{r['hardware']['processor']} ({_threads(r['threads'])})"
             for r in self.runs
         }
         return ", ".join(sorted(found))
@@ -242,6 +248,10 @@ def _refuse_unknown(name: str, namespace: Mapping[str, Any], known: Sequence[str
     for key in given:
         if key not in known:
             raise UserError(f"{name}: unknown parameter '{key}'; {suggest(key, known)}")
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _number(value: float | None) -> str:
