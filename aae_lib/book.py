@@ -138,6 +138,7 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
             )
         except Exception as error:
             failed = log.with_suffix(".ipynb")
+            failed.unlink(missing_ok=True)
             if running.exists():
                 running.replace(failed)
             message = f"{chapter} failed{_where(failed, error)}"
@@ -252,20 +253,15 @@ def _where(failed: Path, error: Exception) -> str:
     if type(error).__name__ == "DeadKernelError":
         reason = "its Python died, most likely for want of memory"
     cells = nbformat.read(failed, as_version=4).cells if failed.exists() else []
-    extra = {
-        "injected-parameters",
-        "papermill-error-cell-tag",
-    }  # cells that the reader's notebook lacks
+    # Cells that the reader's notebook lacks do not count.
+    extra = {"injected-parameters", "papermill-error-cell-tag"}
     cells = [cell for cell in cells if extra.isdisjoint(cell.metadata.get("tags", []))]
-    for number, cell in enumerate(cells, start=1):
-        if cell.cell_type != "code" or not cell.source.strip():
-            continue
-        if (
-            cell.execution_count is None
-            or cell.metadata.get("papermill", {}).get("status") == "failed"
-        ):
-            return f" in cell {number}, '{_first_line(cell.source)}'\n{reason}"
-    return f"\n{reason}"
+    started = [
+        f" in cell {number}, '{_first_line(cell.source)}'"
+        for number, cell in enumerate(cells, start=1)
+        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")
+    ]
+    return f"{started[-1] if started else ''}\n{reason}"
 
 
 def _first_line(source: str) -> str:

@@ -164,7 +164,8 @@ class Chapter:
     def machine(self) -> str:
         """What the runs shown here were trained on."""
         found = {
-            r["hardware"]["accelerator"] or f"{r['hardware']['processor']} ({_threads(r['threads'])})"
+            r["hardware"]["accelerator"]
+            or f"{r['hardware']['processor']} ({_threads(r['threads'])})"
             for r in self.runs
         }
         return ", ".join(sorted(found))

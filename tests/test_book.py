@@ -229,21 +229,24 @@ class Remote(HTMLParser):
             self.found.append(address)
 
 
+def remote_addresses(page: Path) -> list[str]:
+    parser = Remote()
+    parser.feed(page.read_text())
+    return parser.found
+
+
 def test_the_book_builds_without_a_warning_and_reads_without_a_network(project: Project):
     write_executed(project, project.chapters)
     page = book.build(project)
     pages = list(page.parent.rglob("*.html"))
     assert {"intro.html", "scorecard.html", "01_tiny.html"} <= {path.name for path in pages}
     for path in pages:
-        parser = Remote()
-        parser.feed(path.read_text())
-        assert parser.found == [], path
+        assert remote_addresses(path) == [], path
     for style in page.parent.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", style.read_text()), style
     chapter = (page.parent / "chapters" / "01_tiny.html").read_text()
-    assert '"../_static/tex-svg.js' in chapter or "tex-svg.js" in chapter
+    assert re.search('<script[^>]* src="[./]*_static/tex-svg.js', chapter)
     assert (page.parent / "_static" / "tex-svg.js").stat().st_size > 1_000_000
-    assert "mathjax@" not in chapter
     assert "landing.png" in (page.parent / "intro.html").read_text()
 
 

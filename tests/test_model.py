@@ -119,9 +119,7 @@ def test_batch_norm_follows_appendix_a() -> None:
     def places(kind: str) -> set[str]:
         model = build("mnist_100", batch_norm=kind)
         return {
-            n.split(".")[0]
-            for n, m in model.named_modules()
-            if isinstance(m, torch.nn.BatchNorm1d)
+            n.split(".")[0] for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm1d)
         }
 
     assert places("none") == set()

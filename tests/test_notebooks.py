@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from test_book import remote_addresses
 
 from aae_lib import book
 from aae_lib.book import Project
@@ -120,8 +121,9 @@ def test_every_chapter_runs_on_the_smoke_profile(chapter: str, smoke_book: dict,
     path = project.chapters / f"{chapter}.ipynb"
     assert book.check_executed(project, path)["parameters"]["profile"] == "smoke"
     assert project.results("smoke", chapter).exists()
-    page = (smoke_book["build"] / "html" / "chapters" / f"{chapter}.html").read_text()
-    assert "Traceback" not in page
+    page = smoke_book["build"] / "html" / "chapters" / f"{chapter}.html"
+    assert "Traceback" not in page.read_text()
+    assert remote_addresses(page) == []
     with pytest.raises(UserError, match="ran with data"):
         book.publish(project, [chapter])
 

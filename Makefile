@@ -1,0 +1,73 @@
+# From a clone to a built book. Every target does its own set-up, inside this folder: 'make' lists them.
+#
+#   make book PROFILE=standard CORES=8     longer runs        make test PYTHON=python3.12    another Python
+#   make book VENV=$CONDA_PREFIX           an environment made from environment.yml
+
+PYTHON     ?= python3
+VENV       ?= .venv
+CORES      ?= all
+PROFILE    ?= quick
+SEED       ?= 0
+REPLICATES ?=
+DATA       ?= mnist
+BUILD      := $(or $(AAE_BUILD),_build)
+
+RUN       := $(VENV)/bin/python
+INSTALLED := $(VENV)/.aae-installed
+
+# Tools keep their caches in this folder too (pip apart).
+export MPLCONFIGDIR          := $(abspath $(BUILD))/cache/matplotlib
+export PRE_COMMIT_HOME       := $(abspath $(BUILD))/cache/pre-commit
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data book chapter published publish test lint sync clean
+
+help: ## list every target
+	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(INSTALLED) ## make .venv with the exact packages of constraints.txt
+
+data: setup ## fetch and verify MNIST
+	@$(RUN) -m aae_lib.cli fetch
+
+book: setup ## train what is missing, execute the chapters, build the book
+	@start=$$(date +%s); $(RUN) -m snakemake --snakefile Snakefile --directory $(BUILD)/snakemake \
+		--runtime-source-cache-path $(abspath $(BUILD))/cache/snakemake \
+		--cores $(CORES) --rerun-incomplete --nolock --quiet all \
+		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data=$(DATA) && \
+		took=$$(($$(date +%s) - start)) && echo "Total time:    $$((took / 60)) min $$((took % 60)) s"
+
+chapter: setup ## execute one chapter: make chapter CHAPTER=07
+	@$(RUN) -m aae_lib.book run $(CHAPTER) --profile $(PROFILE) --seed $(SEED) \
+		$(if $(REPLICATES),-p replicates $(REPLICATES)) -p data $(DATA)
+
+published: setup ## build the book from the published chapters, training nothing
+	@$(RUN) -m aae_lib.book build --published
+
+publish: setup ## copy this machine's chapters and results to book/chapters and data/results
+	@$(RUN) -m aae_lib.book publish $(CHAPTER)
+
+test: setup ## run the tests
+	@$(RUN) -m pytest
+
+lint: setup ## check style, formatting and the notebooks' pairs
+	@PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m pre_commit run --all-files
+
+sync: setup ## bring each notebook's .py and .ipynb together, the newer one leading
+	@$(RUN) -m jupytext --sync notebooks/*.py
+
+clean: ## remove the built book and its staged source; runs, chapters and results stay
+	rm -rf $(BUILD)/html $(BUILD)/source
+
+# One installation, done again only when what is to be installed changes.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v git >/dev/null || { echo "make: git is missing; install it (Debian: apt install git)." >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11 or later, or name one: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $$($(PYTHON) --version 2>&1) is too old; Python 3.11 or later is needed: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(RUN) || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "make: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 2; }
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[book,test]'
+	@touch $@

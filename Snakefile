@@ -1,0 +1,80 @@
+"""Data -> runs -> chapters -> book, on one machine or a cluster.
+
+    snakemake --cores all --config profile=standard                            what 'make book PROFILE=standard' does
+    snakemake --executor slurm --jobs 20 --config profile=paper threads=8      on a cluster, a job for each run
+
+A run's target is its checkpoint in the run store, so what is there is never trained again.
+"""
+
+import sys
+from pathlib import Path
+
+from aae_lib import store
+from aae_lib.config import profile
+from aae_lib.errors import UserError
+from aae_lib.experiments import CHAPTERS, by_name
+
+REPOSITORY = Path(workflow.basedir)
+PYTHON = f"cd '{REPOSITORY}' && '{sys.executable}' -m "
+BUILD = REPOSITORY / store.build_root()
+PROFILE, DATA = config.get("profile", "quick"), config.get("data", "mnist")
+THREADS = int(config.get("threads") or workflow.cores)
+SEED, REPLICATES = int(config.get("seed", 0)), config.get("replicates") or None
+
+
+def run(name, seed):
+    """The checkpoint at which a run of this profile ends."""
+    experiment = LENGTH.experiment_on(by_name(name), DATA)
+    return str(REPOSITORY / store.checkpoint_path(experiment, seed, LENGTH.epochs_of(experiment)))
+
+
+try:
+    LENGTH = profile(PROFILE)
+    SEEDS = range(SEED, SEED + (REPLICATES or LENGTH.replicates))
+    RUNS = {(name, seed): run(name, seed) for names in CHAPTERS.values() for name in names for seed in SEEDS}
+except UserError as error:
+    sys.exit(f"snakemake: {error}")
+
+
+rule book:
+    input:
+        [BUILD / "chapters" / f"{chapter}.ipynb" for chapter in CHAPTERS],
+    shell:
+        PYTHON + "aae_lib.book build"
+
+
+rule data:
+    output:
+        touch(BUILD / "data-verified"),
+    shell:
+        PYTHON + "aae_lib.cli fetch" if DATA == "mnist" else "true"
+
+
+# 'update' keeps what is there until the job has made its successor, and if the job fails.
+for (NAME, NUMBER), CHECKPOINT in RUNS.items():
+
+    rule:
+        name:
+            f"train_{NAME}_{NUMBER}"
+        input:
+            ancient(rules.data.output),
+        output:
+            update(CHECKPOINT),
+        params:
+            arguments=f"{NAME} --profile {PROFILE} --seeds {NUMBER} --data '{DATA}'",
+        threads: THREADS  # all of a machine: two trainings side by side take longer
+        shell:
+            PYTHON + "aae_lib.cli train {params.arguments}"
+
+
+rule chapter:
+    input:
+        REPOSITORY / "notebooks" / "{chapter}.ipynb",
+        lambda wildcards: [RUNS[name, seed] for name in CHAPTERS[wildcards.chapter] for seed in SEEDS],
+    output:
+        update(BUILD / "chapters" / "{chapter}.ipynb"),
+    params:
+        arguments=f"--profile {PROFILE} --seed {SEED} -p replicates {REPLICATES} -p data '{DATA}'",
+    threads: THREADS
+    shell:
+        PYTHON + "aae_lib.book run {wildcards.chapter} {params.arguments}"
