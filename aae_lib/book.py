@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -403,72 +402,26 @@ def summary(rows: Sequence[claims.Row]) -> str:
     ours = [row for row in rows if row.claim.run]
     counts = Counter(row.verdict for row in ours)
     chips = [
-        f'<a class="chip {_css(verdict)}" href="scorecard.html"><b>{counts[verdict]}</b> {verdict}</a>'
+        f'<a href="scorecard.html">{claims.chip(verdict, counts[verdict])}</a>'
         for verdict in claims.VERDICTS
     ]
     measured = [row for row in ours if row.obtained is not None]
     measured.sort(key=lambda row: claims.VERDICTS.index(row.verdict))  # those with a verdict first
-    body = [
-        f"<tr><td>{escape(row.place)}, {escape(row.model)}</td><td>{escape(row.claim.quantity)}</td>"
-        f"<td>{cells.reported}</td><td>{cells.obtained}</td><td>{_chip(row)}</td></tr>"
-        for row, cells in _with_cells(measured[:LANDING_ROWS])
-    ]
-    head = "<tr><th>Claim</th><th>Quantity</th><th>Paper</th><th>Ours</th><th>Verdict</th></tr>"
-    table = _table(head, body) if body else []
+    table = [claims.html_table({"Ours": measured[:LANDING_ROWS]})] if measured else []
     return _raw_html(['<p class="chips">', *chips, "</p>", *table])
 
 
 def scorecard(evidence: Sequence[claims.Row], here: Sequence[claims.Row] | None) -> str:
     """Every claim with its verdict: the published evidence and, if there is any, this machine's."""
     parts = []
-    head = "<tr><th>Claim</th><th>Paper</th><th>Published</th>"
-    head += "</tr>" if here is None else "<th>This machine</th></tr>"
-    both = zip(_with_cells(evidence), _with_cells(here or evidence), strict=True)
-    for group, members in groupby(both, key=lambda pair: pair[0][0].claim.id.split(".")[0]):
-        body = []
-        for (row, cells), (mine, my_cells) in members:
-            claim = row.claim
-            what = f"<b>{escape(row.place)}</b> {escape(row.model)}<br><small>{escape(claim.quantity)}</small>"
-            line = f'<td id="{claim.id}">{what}</td><td>{cells.reported}</td><td>{_result(row, cells)}</td>'
-            line += "" if here is None else f"<td>{_result(mine, my_cells)}</td>"
-            body.append(f"<tr>{line}</tr>")
+    for group, rows in groupby(evidence, key=lambda row: row.id.split(".")[0]):
+        columns = {"Published": list(rows)}
+        if here is not None:
+            columns["This machine"] = [row for row in here if row.id.split(".")[0] == group]
         kind, number = re.fullmatch("([a-z]+)([0-9]+)", group).groups()
         title = {"fig": "Figure ", "table": "Table ", "a": "Appendix A."}[kind] + number
-        parts.append(f"## {title}\n\n{_raw_html(_table(head, body))}")
+        parts.append(f"## {title}\n\n{_raw_html([claims.html_table(columns)])}")
     return "\n".join(parts)
-
-
-def _with_cells(rows: Sequence[claims.Row]) -> list[tuple[claims.Row, Any]]:
-    """Each row with its numbers as text, ready for HTML."""
-    frame = claims.table(list(rows)).map(escape)
-    return list(zip(rows, frame.itertuples(), strict=True))
-
-
-def _result(row: claims.Row, cells: Any) -> str:
-    """What was obtained, from how much, and the verdict."""
-    found = ""
-    if row.obtained is not None:
-        found = f"{cells.obtained} <small>n = {cells.n}, epoch {cells.epochs}, {cells.profile}</small><br>"
-    reason = f"<br><small>{cells.reason}</small>" if cells.reason else ""
-    return f"{found}{_chip(row)}{reason}"
-
-
-def _chip(row: claims.Row) -> str:
-    return f'<span class="chip {_css(row.verdict)}">{row.verdict}</span>'
-
-
-def _css(verdict: str) -> str:
-    return verdict.replace(" ", "-")
-
-
-def _table(head: str, body: Sequence[str]) -> list[str]:
-    return [
-        '<table class="table scorecard">',
-        f"<thead>{head}</thead>",
-        "<tbody>",
-        *body,
-        "</tbody></table>",
-    ]
 
 
 def _raw_html(lines: Sequence[str]) -> str:

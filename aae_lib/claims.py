@@ -18,7 +18,7 @@ import re
 import textwrap
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from itertools import groupby
@@ -451,6 +451,40 @@ def table(rows: list[Row]) -> DataFrame:
 
     columns = ["claim", "reported", "obtained", "n", "epochs", "profile", "verdict", "reason"]
     return DataFrame([_cells(row) for row in rows], columns=columns).set_index("claim")
+
+
+def html_table(columns: Mapping[str, Sequence[Row]]) -> str:
+    """An HTML table for the book: claims and the paper's numbers, then one column for each entry of `columns`.
+
+    Its rows are the same claims, judged on different results ("Published", "This run"). Every text is escaped.
+    """
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("Claim", "Paper", *columns))
+    lines = [f'<table class="table scorecard"><thead><tr>{head}</tr></thead><tbody>']
+    for judged in zip(*columns.values(), strict=True):
+        cell = {key: html.escape(text) for key, text in _cells(judged[0]).items()}
+        what = f"<b>{cell['place']}</b> {cell['model']}<br><small>{cell['quantity']}</small>"
+        found = "".join(f"<td>{_result(row)}</td>" for row in judged)
+        lines.append(
+            f'<tr><td id="{cell["claim"]}">{what}</td><td>{cell["reported"]}</td>{found}</tr>'
+        )
+    return "\n".join([*lines, "</tbody></table>"])
+
+
+def chip(verdict: str, count: int | None = None) -> str:
+    """A verdict as a coloured label, with how many claims have it."""
+    number = "" if count is None else f"<b>{count}</b> "
+    return f'<span class="chip {verdict.replace(" ", "-")}">{number}{verdict}</span>'
+
+
+def _result(row: Row) -> str:
+    """What was obtained, from how much, and the verdict, in HTML."""
+    cell = {key: html.escape(text) for key, text in _cells(row).items()}
+    found = ""
+    if row.obtained is not None:
+        how = f"n = {cell['n']}, epoch {cell['epochs']}, {cell['profile']}"
+        found = f"{cell['obtained']} <small>{how}</small><br>"
+    reason = f"<br><small>{cell['reason']}</small>" if cell["reason"] else ""
+    return f"{found}{chip(row.verdict)}{reason}"
 
 
 def summary(rows: list[Row]) -> str:

@@ -13,10 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from IPython.display import Markdown
-from pandas.io.formats.style import Styler
+from IPython.display import HTML, Markdown
 
 from aae_lib import claims, data, store
 from aae_lib.config import Experiment, Profile, profile
@@ -136,25 +134,15 @@ class Chapter:
         store.write_atomically(path, text.encode() + b"\n")
         return path
 
-    def against_the_paper(self) -> Styler:
-        """Each claim of this chapter: reported, obtained in this run, obtained in the published evidence, verdict."""
-        here = self.finish()
-        rows = claims.scorecard(here)
-        published = {row.id: row for row in claims.scorecard(PUBLISHED)}
-        table = [
-            {
-                "Claim": f"{row.place}: {row.model}",
-                "Measured": row.claim.quantity,
-                "Paper": _number(row.reported),
-                "This run": _obtained(row),
-                "Verdict": _verdict(row),
-                "Published": _obtained(published[row.id]),
-                "Its verdict": _verdict(published[row.id]),
-            }
-            for row in rows
-            if row.chapter == self.name and row.claim.run
-        ]
-        return pd.DataFrame(table).style.hide(axis="index")
+    def against_the_paper(self) -> HTML:
+        """Each claim of this chapter: the paper's number, this run and the published evidence, with verdicts."""
+        here = claims.scorecard(self.finish())
+        published = claims.scorecard(PUBLISHED)
+        mine = [row.id for row in here if row.chapter == self.name and row.claim.run]
+        columns = {"This run": here, "Published": published}
+        return HTML(
+            claims.html_table({k: [r for r in rows if r.id in mine] for k, rows in columns.items()})
+        )
 
     def wall_time(self) -> str:
         """Time that the runs shown here took to train, in words; more than this execution if some were loaded."""
@@ -253,18 +241,3 @@ def _refuse_unknown(name: str, namespace: Mapping[str, Any], known: Sequence[str
 
 def _threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
-
-
-def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:g}"
-
-
-def _obtained(verdict: claims.Verdict) -> str:
-    if verdict.obtained is None:
-        return "—"
-    spread = f" ± {verdict.std:.2g}" if verdict.std is not None else ""
-    return f"{verdict.obtained:.3g}{spread} (n = {verdict.n}, epoch {verdict.epochs:g})"
-
-
-def _verdict(verdict: claims.Verdict) -> str:
-    return verdict.verdict if verdict.verdict != "not run" else f"not run: {verdict.reason}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -111,9 +112,9 @@ def test_an_unknown_claim_or_a_value_that_is_not_finite_is_not_written(parameter
 def test_the_table_against_the_paper_has_this_chapter_s_claims(parameters) -> None:
     chapter = Chapter.open(NAME, "A chapter", parameters)
     table = chapter.against_the_paper().data
-    ours = [c for c in claims.load() if c.chapter == NAME and c.run]
-    assert len(table) == len(ours)
-    assert table["Verdict"].str.startswith("not run").all()
+    ours = [c.id for c in claims.load() if c.chapter == NAME and c.run]
+    assert re.findall('<td id="([^"]+)"', table) == ours
+    assert "This run" in table and "Published" in table
 
 
 def test_source_is_the_library_s_own_without_its_docstring() -> None:

@@ -70,7 +70,18 @@ def test_train_then_claims(roots, digits_archive, capsys) -> None:
 def test_claims_as_json(capsys) -> None:
     assert cli.main(["claims", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    keys = "id place reported obtained std n profile epochs verdict reason".split()
+    keys = [
+        "id",
+        "place",
+        "reported",
+        "obtained",
+        "std",
+        "n",
+        "profile",
+        "epochs",
+        "verdict",
+        "reason",
+    ]
     assert [list(row) for row in rows] == [keys] * len(load())
 
 

@@ -183,7 +183,7 @@ def test_rolling_checkpoints_are_dropped_and_profile_ends_are_kept(digits, runs)
 
 def test_a_cost_that_is_not_finite_stops_the_run_with_one_message(digits, runs) -> None:
     e = small("fig2_gaussian", output="linear", reconstruction=Rates(1e12, 0.9))
-    with pytest.raises(UserError, match="diverged in epoch 1.*reconstruction.*learning rate"):
+    with pytest.raises(UserError, match=r"diverged in epoch 1.*reconstruction.*learning rate"):
         fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
     assert not list(runs.rglob("*.safetensors"))
 
