@@ -157,7 +157,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def _claims(options: argparse.Namespace) -> None:
-    folder = store.REPOSITORY / "data" / "results"
+    folder = store.PUBLISHED
     if options.profile:
         folder = store.build_root() / "results" / profile(options.profile).name
     rows = claims.scorecard(folder)

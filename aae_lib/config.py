@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from aae_lib.data import Dataset, load, subset
 from aae_lib.errors import UserError, suggest
-from aae_lib.priors import Categorical, Prior
+from aae_lib.priors import Categorical, Gaussian, Prior
 
 MATHEMATICS = 1
 """Part of every configuration hash: raise it when a default or the training procedure changes its meaning."""
@@ -63,7 +63,7 @@ class Experiment:
     head_scale: float | None = None  # §7, Fig 11d: W_C fixed to this multiple of the identity
     decoder_label: bool = False  # §4: the decoder gets the true one-hot label
     discriminator_label: bool = False  # §2.3: the discriminator gets the label, and an 11th class
-    labels: int | None = None  # labelled training examples; None uses none
+    labels: int | Literal["all"] | None = None  # labelled training examples; None uses none
 
     # Costs; None switches a phase off
     reconstruction: Rates | None = Rates(0.01, 0.9)
@@ -87,13 +87,57 @@ class Experiment:
     # Data
     data: str = "mnist"  # identity of the data set that it is trained on
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained. Raises UserError that names the field."""
+        options = get_type_hints(type(self))
+        for f in fields(self):
+            valid = get_args(options[f.name])
+            value = getattr(self, f.name)
+            if get_origin(options[f.name]) is Literal and value not in valid:
+                raise UserError(
+                    f"{self.name}: unknown {f.name} '{value}'; {suggest(str(value), valid)}"
+                )
+        kinds = {code.name: type(code.prior) for code in self.codes}
+        needs = {
+            "supervised needs a categorical code and labels (a number, or 'all')": self.supervised
+            and (Categorical not in kinds.values() or not self.labels),
+            "combine='sum' needs a categorical code y and a code z": self.combine == "sum"
+            and (kinds.get("y") is not Categorical or "z" not in kinds),
+            "discriminator_label needs priors with a part for each label": self.discriminator_label
+            and Gaussian in kinds.values(),
+            "a VAE needs a Gaussian posterior, one code z whose prior has a density, and no adversary": (
+                self.method == "vae"
+                and (
+                    self.posterior != "gaussian"
+                    or self.adversarial is not None
+                    or list(kinds) != ["z"]
+                    or not hasattr(kinds["z"], "log_prob")
+                )
+            ),
+        }
+        for need, missing in needs.items():
+            if missing:
+                raise UserError(f"{self.name}: {need}.")
+
+    def on(self, dataset: Dataset) -> Experiment:
+        """This experiment on `dataset`: keyed by it, and with as many classes where it learns to classify."""
+        codes = self.codes
+        if self.supervised and dataset.classes != 10:
+            codes = tuple(
+                replace(c, prior=Categorical(dataset.classes))
+                if isinstance(c.prior, Categorical)
+                else c
+                for c in codes
+            )
+        return replace(self, data=dataset.identity, codes=codes)
+
     def code(self, name: str) -> Code:
         """The code called `name`. Raises KeyError if there is none."""
         return {code.name: code for code in self.codes}[name]
 
     @property
     def hash(self) -> str:
-        """12 hex digits that name this configuration: equal for equal mathematics, whatever the seed.
+        """12 hex digits that name this configuration, whatever the seed.
 
         Only fields that differ from their default enter, so that a field added later does not
         rename the runs that do not use it.
@@ -143,14 +187,17 @@ class Profile:
 
     def experiment_on(self, experiment: Experiment, source: str) -> Experiment:
         """`experiment` as it is keyed in the run store when trained on `source`; MNIST is not loaded for it."""
-        whole_mnist = source == "mnist" and not self.images
-        return replace(experiment, data="mnist" if whole_mnist else self.dataset(source).identity)
+        if source == "mnist" and not self.images:
+            return experiment
+        return experiment.on(self.dataset(source))
 
 
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", 2, 1, (300, 200, 200), "tests: every chapter in seconds; never published"),
+        Profile(
+            "smoke", 2, 1, (1500, 200, 200), "tests: every chapter in seconds; never published"
+        ),
         Profile("quick", 1, 1, None, "the whole book in minutes on two cores (the default)"),
         Profile("standard", 50, 3, None, "hours on two cores, minutes on a GPU"),
         Profile(

@@ -67,10 +67,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         replace(_FIG2_MIXTURE, name="fig2_vae_mixture", paper="§2.1, Fig 2d", **_VAE),
         _SEMI_SUPERVISED,
         replace(_SEMI_SUPERVISED, name="mnist_1000", labels=1000),
-        replace(_SEMI_SUPERVISED, name="mnist_all", labels=50_000),
+        replace(_SEMI_SUPERVISED, name="mnist_all", labels="all"),
         _CLASSIFIER,
         replace(_CLASSIFIER, name="nn_1000", labels=1000),
-        replace(_CLASSIFIER, name="nn_all", labels=50_000),
+        replace(_CLASSIFIER, name="nn_all", labels="all"),
     )
 }
 

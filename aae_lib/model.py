@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
-from aae_lib.config import Experiment
+from aae_lib.config import Experiment, labels_code
 from aae_lib.networks import affine, discriminator, dropout, initialise, perceptron
 from aae_lib.priors import Categorical
 
@@ -137,8 +137,11 @@ class AdversarialAutoencoder(nn.Module):
 
     def decode(self, combined: Tensor) -> Tensor:
         """Images (batch, pixels) from combined codes."""
-        pixels = self.decode_logits(combined)
-        return pixels.sigmoid() if self.experiment.output == "sigmoid" else pixels
+        return self.activate(self.decode_logits(combined))
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """The decoder's last activation: a sigmoid, or none."""
+        return logits.sigmoid() if self.experiment.output == "sigmoid" else logits
 
     def discriminate(self, name: str, code: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits (batch,) that rows of `code` were drawn from the prior of code `name`.
@@ -164,7 +167,8 @@ class AdversarialAutoencoder(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
-        """(n, pixels) images decoded from draws of the priors."""
+        """(n, pixels) images decoded from draws of the priors, with batch statistics frozen."""
+        self.eval()
         codes = {c.name: c.prior.sample(n, generator) for c in self.experiment.codes}
         return self.decode(self.combine(codes, label))
 
@@ -178,7 +182,7 @@ class AdversarialAutoencoder(nn.Module):
             "reconstruction": ("encoder.", "heads.", "decoder.", "output.", "cluster_heads"),
             "discriminator": ("discriminators.",),
             "generator": ("encoder.", "heads."),
-            "supervised": ("encoder.", "heads.y."),
+            "supervised": ("encoder.", f"heads.{labels_code(self.experiment)}."),
         }[phase]
         return {
             n: p for n, p in self.named_parameters() if n.startswith(owners) and p.requires_grad

@@ -8,7 +8,7 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,6 @@ PARAMETERS: dict[str, tuple[type, ...]] = {
     "allow_cpu": (bool,),
 }
 """The parameters of every chapter, with the types that each may have."""
-
-
-PUBLISHED = store.REPOSITORY / "data" / "results"
 
 
 @dataclass
@@ -129,20 +126,24 @@ class Chapter:
     def finish(self) -> Path:
         """Write this execution's results as one JSON file in the profile's folder; returns its path."""
         seed = f".seed-{self.seeds[0]}" if self.seeds[0] else ""
-        path = store.build_root() / "results" / self.profile.name / f"{self.name}{seed}.json"
+        own = "" if self.parameters["data"] == "mnist" else f".{self.dataset.identity}"
+        folder = store.build_root() / "results" / self.profile.name
+        path = folder / f"{self.name}{own}{seed}.json"
         text = json.dumps(self._as_json(), indent=1, allow_nan=False)
         store.write_atomically(path, text.encode() + b"\n")
         return path
 
-    def against_the_paper(self) -> HTML:
-        """Each claim of this chapter: the paper's number, this run and the published evidence, with verdicts."""
-        here = claims.scorecard(self.finish())
-        published = claims.scorecard(PUBLISHED)
-        mine = [row.id for row in here if row.chapter == self.name and row.claim.run]
-        columns = {"This run": here, "Published": published}
-        return HTML(
-            claims.html_table({k: [r for r in rows if r.id in mine] for k, rows in columns.items()})
-        )
+    def against_the_paper(self, *places: str) -> HTML:
+        """The claims whose ids begin with one of `places`: the paper's number, this run, the published evidence."""
+        columns = {
+            "This run": claims.scorecard(self.finish()),
+            "Published": claims.scorecard(store.PUBLISHED),
+        }
+        ours = {
+            name: [row for row in rows if row.claim.run and row.id.startswith(places)]
+            for name, rows in columns.items()
+        }
+        return HTML(claims.html_table(ours))
 
     def wall_time(self) -> str:
         """Time that the runs shown here took to train, in words; more than this execution if some were loaded."""
@@ -202,7 +203,11 @@ def source(*functions: Callable[..., Any]) -> Markdown:
 
 
 def changed(experiment: Experiment, name: str, **changes: Any) -> Experiment:
-    """A variant of `experiment` under a new name, for ablations and exercises."""
+    """A variant of `experiment` under a new name. Raises UserError for a field that there is not."""
+    known = [f.name for f in fields(experiment)]
+    for key in changes:
+        if key not in known:
+            raise UserError(f"{name}: an experiment has no field '{key}'; {suggest(key, known)}")
     return replace(experiment, name=name, **changes)
 
 

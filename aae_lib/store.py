@@ -12,14 +12,16 @@ Torch is imported where tensors are touched, so that paths can be computed witho
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
 import re
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from aae_lib.config import Experiment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PUBLISHED = REPOSITORY / "data" / "results"
+"""The published evidence, tracked: what `make publish` writes and nothing else."""
+TEMPORARY = ".part"  # ends the name of a file that is being written
 KEPT_EPOCHS = (1, 50, 500, 1000)
 """Checkpoints that stay when a run goes on: the ends of profiles, and the epochs that A.2 prints."""
 
@@ -72,21 +77,32 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
     from safetensors.torch import save as serialise
 
     text = {key: json.dumps(value) for key, value in metadata.items()}
-    write_atomically(path, serialise(tensors, metadata=text))
+    text["sha256"] = json.dumps(_digest(tensors))
+    write_atomically(path, serialise(tensors, metadata=text), "set AAE_RUNS elsewhere")
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a checkpoint. Raises UserError naming the file if it cannot be read."""
+    """Tensors and metadata of a checkpoint. Raises UserError naming the file if it is not what was written."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             metadata = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if metadata.pop("sha256", None) != _digest(tensors):
+            raise ValueError("its content is not what was written")
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(
-            f"{path} is not a readable checkpoint ({error}). Delete it; the run goes on from the one before."
-        ) from None
+        raise UserError(f"{path} is not a readable checkpoint ({error}).") from None
+    return tensors, metadata
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD elsewhere") -> None:
@@ -94,7 +110,7 @@ def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD el
 
     Raises UserError on a disk error; `remedy` says what to do about it, beside freeing space.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -113,14 +129,26 @@ def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD el
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process alone: a second one waits, then finds what the first one made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror}.") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold `folder` for this process alone: a second one waits, then finds what the first one made.
+
+    What a killed process left half-written there is swept away. Raises UserError where there can be no lock.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / "lock").open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for the process that holds {folder} …", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            for leftover in folder.glob(f".*{TEMPORARY}"):
+                leftover.unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot lock {folder}: {error.strerror}. Set AAE_RUNS and AAE_BUILD to folders that can "
+                "be written to, on a disk that has file locks."
+            ) from None
         yield
 
 

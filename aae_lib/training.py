@@ -16,8 +16,8 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,8 +30,11 @@ from aae_lib import store
 from aae_lib.baselines.vae import VariationalAutoencoder
 from aae_lib.config import Experiment, Profile, Rates, labels_code
 from aae_lib.data import Dataset, balanced_labels
-from aae_lib.errors import UserError
+from aae_lib.errors import UserError, suggest
 from aae_lib.model import AdversarialAutoencoder
+
+SHOWN_EVERY = 50
+"""Steps between two readings of the costs for the progress bar; each waits for the device."""
 
 MODELS = {"aae": AdversarialAutoencoder, "vae": VariationalAutoencoder}
 
@@ -62,7 +65,7 @@ class Images:
         def move(array) -> Tensor:
             return torch.as_tensor(array, device=device)
 
-        count = min(experiment.labels or 0, len(dataset.train))
+        count = len(dataset.train) if experiment.labels == "all" else experiment.labels or 0
         chosen = balanced_labels(dataset.train.labels, count, seed) if count else []
         train_labels = move(dataset.train.labels).long()
         labelled = torch.as_tensor(chosen, dtype=torch.int64, device=device)
@@ -276,32 +279,45 @@ def fit(
 
     Raises UserError for an unusable device or data set, a disk that refuses, or a cost that stops being finite.
     """
-    experiment = replace(experiment, data=dataset.identity)
+    experiment = experiment.on(dataset)
+    if seed < 0 or epochs < 1:
+        raise UserError(
+            f"{experiment.name}: seed {seed} and {epochs} epochs; at least 0 and 1 are needed."
+        )
     target = torch.device(choose_device(device))
-    with store.locked(store.run_folder(experiment, seed)):
-        return _fit(experiment, dataset, seed, epochs, target, quiet, checkpoint_seconds)
+    model, descent = build(experiment, dataset.dim, dataset.classes, seed, target)
+    run = Run(
+        experiment, seed, 0, model, {}, store.provenance(str(target), torch.get_num_threads())
+    )
+    if not _resume(run, descent, [epochs], report=False):  # what is there is loaded without a lock
+        with store.locked(store.run_folder(experiment, seed)):
+            _resume(run, descent, range(epochs, 0, -1))
+            if run.epochs < epochs:
+                _train(run, descent, dataset, epochs, quiet, checkpoint_seconds)
+    run.model.eval()
+    return run
 
 
-def _fit(
-    experiment: Experiment,
+def build(
+    experiment: Experiment, pixels: int, classes: int, seed: int, device: torch.device
+) -> tuple[AdversarialAutoencoder, Descent]:
+    """A new model of replicate `seed` on `device`, and its descent. The initial weights are equal on all devices."""
+    initial = epoch_generator(seed, 0, torch.device("cpu"))
+    model = MODELS[experiment.method](experiment, pixels, classes, initial).to(device)
+    return model, Descent(model)
+
+
+def _train(
+    run: Run,
+    descent: Descent,
     dataset: Dataset,
-    seed: int,
     epochs: int,
-    device: torch.device,
     quiet: bool,
     checkpoint_seconds: float,
-) -> Run:
-    model = MODELS[experiment.method](
-        experiment, dataset.dim, dataset.classes, epoch_generator(seed, 0, device)
-    ).to(device)
-    descent = Descent(model)
-    run = Run(
-        experiment, seed, 0, model, {}, store.provenance(str(device), torch.get_num_threads())
-    )
-    _resume(run, descent, epochs)
-    if run.epochs == epochs:
-        return run
-
+) -> None:
+    """Take `run` from where it is to `epochs`, with a checkpoint now and then and at the end."""
+    experiment, seed, model = run.experiment, run.seed, run.model
+    device = next(model.parameters()).device
     images = Images.of(dataset, experiment, seed, device)
     updates = len(images.train) // experiment.batch_size
     if not updates:
@@ -317,17 +333,15 @@ def _fit(
             bar.set_description(f"{experiment.name} seed {seed} epoch {epoch}/{epochs}")
             losses = _train_epoch(model, descent, images, seed, epoch, bar)
             _record(run, epoch, losses | evaluate(model, images))
-            bar.set_postfix({k: f"{v[-1]:.4g}" for k, v in run.history.items() if k != "epoch"})
+            bar.set_postfix({k: f"{v[-1]:.3g}" for k, v in run.history.items() if k != "epoch"})
             run.provenance |= {
                 "wall_seconds": round(spent + time.monotonic() - started, 3),
                 "peak_memory_gib": peak_memory_gib(device),
             }
-            if epoch == epochs or time.monotonic() - saved > checkpoint_seconds:
+            due = time.monotonic() - saved > checkpoint_seconds
+            if due or epoch in (epochs, *store.KEPT_EPOCHS):
                 _save(run, descent)
                 saved = time.monotonic()
-            elif epoch in store.KEPT_EPOCHS:
-                _save(run, descent)
-    return run
 
 
 def _train_epoch(
@@ -338,7 +352,7 @@ def _train_epoch(
     epoch: int,
     bar: tqdm,
 ) -> dict[str, float]:
-    """One pass over the training images; returns the mean of each cost, read from the device once."""
+    """One pass over the training images; returns the mean of each cost."""
     generator = epoch_generator(seed, epoch, images.train.device)
     descent.scale_rates(model.experiment.rate_factor(epoch))
     model.train()
@@ -348,6 +362,10 @@ def _train_epoch(
         for name, cost in step(model, descent, batch, generator).items():
             totals[name] = totals.get(name, 0.0) + cost
         updates += 1
+        if updates % SHOWN_EVERY == 0:
+            bar.set_postfix(
+                {k: f"{float(v) / updates:.3g}" for k, v in totals.items()}, refresh=False
+            )
         bar.update()
     return {name: float(total) / updates for name, total in totals.items()}
 
@@ -387,7 +405,7 @@ def _record(run: Run, epoch: int, values: dict[str, float]) -> None:
     if bad:
         raise UserError(
             f"{run.experiment.name} seed {run.seed} diverged in epoch {epoch}: {', '.join(bad)} is not finite. "
-            f"Checkpoints up to epoch {run.epochs} are kept in {store.run_folder(run.experiment, run.seed)}; "
+            f"Its earlier checkpoints stay in {store.run_folder(run.experiment, run.seed)}; "
             "try a lower learning rate."
         )
     for name, value in {"epoch": epoch, **values}.items():
@@ -413,14 +431,19 @@ def _save(run: Run, descent: Descent) -> None:
             path.unlink()
 
 
-def _resume(run: Run, descent: Descent, epochs: int) -> None:
-    """Bring `run` to its latest readable checkpoint at or before `epochs`."""
-    for epoch, path in reversed(store.checkpoints(run.experiment, run.seed).items()):
-        if epoch <= epochs:
+def _resume(run: Run, descent: Descent, epochs: Sequence[int], report: bool = True) -> bool:
+    """Bring `run` to the first of `epochs` with a sound checkpoint; whether there is one. `report` names others."""
+    found = store.checkpoints(run.experiment, run.seed)
+    for epoch in epochs:
+        if epoch in found:
             try:
-                tensors, metadata = store.load(path)
+                tensors, metadata = store.load(found[epoch])
+                expected = (run.experiment.describe(), run.seed, epoch)
+                if tuple(metadata.get(k) for k in ("experiment", "seed", "epoch")) != expected:
+                    raise UserError(f"{found[epoch]} belongs to another run.")
             except UserError as error:
-                print(f"warning: {error}", file=sys.stderr)
+                if report:
+                    print(f"warning: {error} It is made again.", file=sys.stderr)
                 continue
             parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
             for key, tensor in tensors.items():
@@ -428,23 +451,22 @@ def _resume(run: Run, descent: Descent, epochs: int) -> None:
                 parts[part][name] = tensor
             run.model.load_state_dict(parts["model"])
             descent.load_state(parts["optimiser"])
-            run.epochs, run.history = metadata["epoch"], metadata["history"]
-            started = run.provenance if epoch < epochs else {}
-            run.provenance = metadata["provenance"] | started
-            return
+            run.epochs, run.history = epoch, metadata["history"]
+            here, run.provenance = run.provenance, metadata["provenance"]
+            if epoch < max(epochs):  # it goes on here
+                run.provenance["continued"] = [*run.provenance.get("continued", []), here]
+            return True
+    return False
 
 
 def choose_device(name: str = "auto") -> str:
     """`auto`: the GPU where there is one, else the CPU. Raises UserError for a device that is not here."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"device '{name}' cannot be used here ({reason}). Use cpu, cuda or auto."
-        ) from None
+    gpus = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    valid = ["auto", "cpu", *(gpus if torch.cuda.is_available() else [])]
+    if name not in valid:
+        raise UserError(f"device '{name}' cannot be used here; {suggest(name, valid)}")
     return name
 
 
@@ -462,10 +484,8 @@ def seconds_per_epoch(
 ) -> float:
     """Seconds that one epoch of 50 000 images would take here, from a few steps on random images."""
     target = torch.device(device)
-    generator = epoch_generator(0, 0, target)
-    kind = MODELS[experiment.method]
-    model = kind(experiment, pixels, classes, generator).to(target)
-    descent = Descent(model)
+    model, descent = build(experiment, pixels, classes, 0, target)
+    generator = epoch_generator(0, 1, target)
     x = torch.rand(experiment.batch_size, pixels, device=target)
     label = torch.arange(len(x), device=target) % classes
     batch = Batch(x, label, label, x, label)

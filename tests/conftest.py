@@ -33,27 +33,27 @@ def mnist() -> data.Dataset:
 
 @pytest.fixture(scope="session")
 def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image archive of easy 28 x 28 'digits' (600 / 200 / 200), each a constellation of blobs.
+    """An image archive of easy 28 x 28 'digits' (1600 / 200 / 200), each a constellation of blobs.
 
     Each of the ten classes has its own four bright spots, which every image moves by up to a pixel
     and dims a little: a linear model tells them apart after a few steps.
     """
     generator = np.random.default_rng(0)
     classes, spots = 10, 4
-    labels = generator.permutation(np.arange(1000) % classes)
+    labels = generator.permutation(np.arange(2000) % classes)
     centres = generator.uniform(5, 23, (classes, spots, 2))[labels]
-    centres += generator.uniform(-1, 1, (1000, 1, 2))
+    centres += generator.uniform(-1, 1, (2000, 1, 2))
     pixel = np.arange(28)
     offsets = pixel - centres[..., None]  # (image, spot, axis, pixel)
     rows, columns = np.exp(-(offsets**2) / 4).transpose(2, 0, 1, 3)
     light = np.einsum("isy,isx->iyx", rows, columns).clip(0, 1)
-    light *= generator.uniform(0.7, 1, (1000, 1, 1))
+    light *= generator.uniform(0.7, 1, (2000, 1, 1))
     path = tmp_path_factory.mktemp("archives") / "digits.npz"
     np.savez(
         path,
         images=(255 * light).astype(np.uint8),
         labels=labels.astype(np.uint8),
-        split=np.repeat(np.arange(3, dtype=np.uint8), (600, 200, 200)),
+        split=np.repeat(np.arange(3, dtype=np.uint8), (1600, 200, 200)),
         note="Synthetic blobs, for tests.",
     )
     return path

@@ -8,9 +8,9 @@ import pytest
 
 from aae_lib import experiments
 from aae_lib.cli import parse_seeds
-from aae_lib.config import PROFILES, Rates, labels_code, profile
+from aae_lib.config import PROFILES, Code, Rates, labels_code, profile
 from aae_lib.errors import UserError
-from aae_lib.priors import Gaussian
+from aae_lib.priors import Gaussian, SwissRoll
 from aae_lib.store import checkpoint_path
 
 EXPERIMENTS = experiments.EXPERIMENTS
@@ -29,7 +29,7 @@ def test_every_configuration_has_a_hash_of_its_own() -> None:
         {"reconstruction": Rates(0.01, 0.8)},
         {"labels": 99},
         {"data": "digits@0123456789ab"},
-        {"codes": (replace(EXPERIMENTS["mnist_100"].codes[0], prior=Gaussian(10)),)},
+        {"codes": (EXPERIMENTS["mnist_100"].codes[0], Code("z", Gaussian(11)))},
     ],
 )
 def test_what_changes_the_mathematics_changes_the_hash(change: dict) -> None:
@@ -77,6 +77,23 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
     smoke = PROFILES["smoke"].experiment_on(e, str(digits_archive))
     assert len({e.hash, quick.hash, smoke.hash}) == 3
     assert quick.data.startswith("digits@")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("fig2_gaussian", {"posterior": "gausian"}, "did you mean 'gaussian'"),
+        ("mnist_100", {"labels": None}, "supervised needs a categorical code and labels"),
+        ("fig2_gaussian", {"supervised": Rates(0.1, 0.9), "labels": 100}, "categorical code"),
+        ("fig2_gaussian", {"combine": "sum"}, "needs a categorical code y and a code z"),
+        ("fig2_gaussian", {"discriminator_label": True}, "a part for each label"),
+        ("fig2_gaussian", {"method": "vae"}, "a VAE needs a Gaussian posterior"),
+        ("fig2_vae_gaussian", {"codes": (Code("z", SwissRoll()),)}, "prior has a density"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, message) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(EXPERIMENTS[name], **changes)
 
 
 def test_labels_code_is_the_categorical_one() -> None:

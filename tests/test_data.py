@@ -372,9 +372,9 @@ def test_an_archive_is_found_by_path_and_by_bare_name(digits_archive, arrays, mo
     dataset = data.load(digits_archive)
     assert (dataset.name, dataset.note) == ("digits", "Synthetic blobs, for tests.")
     assert (dataset.shape, dataset.dim, dataset.classes) == ((28, 28), 784, 10)
-    assert [len(getattr(dataset, split)) for split in data.SPLITS] == [600, 200, 200]
-    np.testing.assert_array_equal(dataset.validation.images, arrays["images"][600:800])
-    np.testing.assert_array_equal(dataset.test.labels, arrays["labels"][800:])
+    assert [len(getattr(dataset, split)) for split in data.SPLITS] == [1600, 200, 200]
+    np.testing.assert_array_equal(dataset.validation.images, arrays["images"][1600:1800])
+    np.testing.assert_array_equal(dataset.test.labels, arrays["labels"][1800:])
     assert dataset.digest == hashlib.sha256(digits_archive.read_bytes()).hexdigest()[:12]
     assert dataset.identity == f"digits@{dataset.digest}"
     assert data.load("digits", digits_archive.parent).digest == dataset.digest
@@ -429,21 +429,21 @@ DEFECTS: dict[str, tuple[str, Callable[[dict], object], str]] = {
     "float images": (
         "images",
         lambda a: a["images"] / 255,
-        r"uint8.*found float64 \(1000, 28, 28\)",
+        r"uint8.*found float64 \(2000, 28, 28\)",
     ),
     "flat images": (
         "images",
-        lambda a: a["images"].reshape(1000, -1),
-        r"\(n, h, w\).*\(1000, 784\)",
+        lambda a: a["images"].reshape(2000, -1),
+        r"\(n, h, w\).*\(2000, 784\)",
     ),
-    "four channels": ("images", lambda a: np.zeros((1000, 2, 2, 4), np.uint8), r"\(n, h, w, 3\)"),
-    "no height": ("images", lambda a: np.zeros((1000, 0, 28), np.uint8), r"\(1000, 0, 28\)"),
+    "four channels": ("images", lambda a: np.zeros((2000, 2, 2, 4), np.uint8), r"\(n, h, w, 3\)"),
+    "no height": ("images", lambda a: np.zeros((2000, 0, 28), np.uint8), r"\(2000, 0, 28\)"),
     "images as objects": ("images", lambda a: a["images"].astype(object), "Python objects"),
     "labels as objects": ("labels", lambda a: a["labels"].astype(object), "Python objects"),
     "float labels": ("labels", lambda a: a["labels"] / 1.0, "integer.*float64"),
     "boolean labels": ("labels", lambda a: a["labels"] > 4, "integer.*bool"),
-    "one label short": ("labels", lambda a: a["labels"][1:], r"\(1000,\).*\(999,\)"),
-    "one-hot labels": ("labels", lambda a: np.eye(10, dtype=int)[a["labels"]], r"\(1000, 10\)"),
+    "one label short": ("labels", lambda a: a["labels"][1:], r"\(2000,\).*\(1999,\)"),
+    "one-hot labels": ("labels", lambda a: np.eye(10, dtype=int)[a["labels"]], r"\(2000, 10\)"),
     "a negative label": ("labels", lambda a: changed(a["labels"], 0, -1), "-1 … 9"),
     "a label too large": ("labels", lambda a: changed(a["labels"], 0, 256), "0 … 256"),
     "a class missing": (
@@ -458,7 +458,7 @@ DEFECTS: dict[str, tuple[str, Callable[[dict], object], str]] = {
     ),
     "labels from one": ("labels", lambda a: a["labels"] + 1, "no 0 there"),
     "float split": ("split", lambda a: a["split"] / 1.0, "integer.*float64"),
-    "a split short": ("split", lambda a: a["split"][1:], r"\(999,\)"),
+    "a split short": ("split", lambda a: a["split"][1:], r"\(1999,\)"),
     "an unknown split": ("split", lambda a: changed(a["split"], 0, 7), "0 .train., 1.*found 7"),
     "no train": ("split", lambda a: a["split"].clip(1), r"0 for at least one image \(train\)"),
     "no validation": ("split", lambda a: a["split"] & 2, r"1 for at least.*\(validation\)"),
@@ -554,8 +554,8 @@ def test_the_readme_lists_the_hashes() -> None:
 
 
 def test_a_subset_is_spread_over_the_rows_and_has_its_own_identity(tmp_path, arrays) -> None:
-    order = np.argsort(arrays["labels"][:600], kind="stable")  # sorted by class, as folders are
-    order = np.concatenate([order, np.arange(600, 1000)])
+    order = np.argsort(arrays["labels"][:1600], kind="stable")  # sorted by class, as folders are
+    order = np.concatenate([order, np.arange(1600, 2000)])
     by_class = {key: arrays[key][order] for key in ("images", "labels", "split")}
     np.savez(tmp_path / "sorted.npz", **by_class)
     dataset = data.load(tmp_path / "sorted.npz")

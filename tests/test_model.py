@@ -6,7 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import one_hot
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    one_hot,
+)
 
 from aae_lib.baselines.vae import VariationalAutoencoder, kl_divergence
 from aae_lib.config import Code, Experiment, Rates
@@ -83,10 +87,74 @@ def test_each_phase_changes_its_own_networks_and_no_others(variant: str) -> None
         step(model, descent, batch(i), generator(i))
     assert moved.keys() == descent.rates.keys()
     for phase, names in moved.items():
-        assert names
         assert all(n.startswith(owners[phase]) for n in names), (phase, names)
+        reached = {owner for owner in owners[phase] for n in names if n.startswith(owner)}
+        there = {o for o in owners[phase] for n in model.parameters_of(phase) if n.startswith(o)}
+        assert reached == there, (phase, names)
     if model.experiment.head_scale is not None:
         assert torch.equal(model.cluster_heads, 10 * torch.eye(10))
+
+
+LITERAL = {
+    "§5, semi-supervised": ("mnist_100", {}),
+    "§2, plain": ("fig2_gaussian", {}),
+    "§2.3, labels to the discriminator": (
+        "fig2_mixture",
+        {"discriminator_label": True, "labels": 10},
+    ),
+    "§4, label to the decoder": ("fig2_gaussian", {"decoder_label": True}),
+}
+
+
+@pytest.mark.parametrize("variant", LITERAL)
+def test_a_step_is_the_paper_s_phases_word_for_word(variant: str) -> None:
+    """Against a transcription that encodes anew in each phase, with one optimiser per cost."""
+    name, changes = LITERAL[variant]
+    ours, literal = (build(name, init_std=0.2, **changes) for _ in range(2))
+    descent = Descent(ours)
+    optimisers = {
+        phase: torch.optim.SGD(literal.parameters_of(phase).values(), rate, momentum)
+        for phase, rate, momentum in (
+            ("reconstruction", 0.01, 0.9),
+            ("discriminator", 0.1, 0.1),
+            ("generator", 0.1, 0.1),
+            ("supervised", 0.1, 0.9),
+        )
+        if phase != "supervised" or literal.experiment.supervised
+    }
+
+    def descend(phase: str, cost: torch.Tensor) -> None:
+        literal.zero_grad()
+        cost.backward()
+        optimisers[phase].step()
+
+    def judged(code: str, values: torch.Tensor, truth: float, known) -> torch.Tensor:
+        logits = literal.discriminate(code, values, known)
+        return binary_cross_entropy_with_logits(logits, torch.full_like(logits, truth))
+
+    e = literal.experiment
+    for i in range(3):
+        b = batch(i)
+        step(ours, descent, b, generator(i))
+        draws = generator(i)
+        known = b.known if e.discriminator_label else None
+        noise = e.input_noise
+        x = b.x + noise * torch.randn(b.x.shape, generator=draws) if noise else b.x
+        image = literal.decode(literal.combine(literal.encode(x), b.label))
+        descend("reconstruction", 0.5 * ((image - b.x) ** 2).sum() / SIZE)
+        cost = 0.0
+        for code in e.codes:
+            real = code.prior.sample(SIZE, draws, known)
+            fake = literal.encode(x)[code.name].detach()
+            cost = cost + judged(code.name, real, 1, known) + judged(code.name, fake, 0, known)
+        descend("discriminator", cost)
+        codes = literal.encode(x)
+        descend("generator", sum(judged(c.name, codes[c.name], 1, known) for c in e.codes))
+        if e.supervised:
+            x = b.labelled_x + noise * torch.randn(b.x.shape, generator=draws)
+            descend("supervised", cross_entropy(literal.encode_logits(x)["y"], b.labelled_y))
+    for (key, a), b in zip(ours.state_dict().items(), literal.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-6), key
 
 
 def test_initial_weights_are_the_paper_s() -> None:
@@ -263,6 +331,35 @@ def test_bernoulli_likelihood_against_its_closed_form() -> None:
     expected = -(b.x * p.log() + (1 - b.x) * (1 - p).log()).sum(1).mean()
     found = vae._negative_log_likelihood(logits, b.x)
     assert number(found) == pytest.approx(number(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fig2_vae_gaussian", "fig2_vae_mixture"])
+def test_the_vae_lowers_the_bound_of_eq_2(name: str) -> None:
+    """Reconstruction of a draw plus the divergence at that draw, from torch's own distributions."""
+    vae, b = build(name, init_std=0.3), batch()
+    costs = vae.reconstruction_costs(b.x, b.x, b.label, generator(5))
+    mean, log_variance = vae.heads["z"](vae.encoder(b.x)).chunk(2, 1)
+    q = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    z = mean + q.stddev * torch.empty_like(mean).normal_(generator=generator(5))
+    pixels = torch.distributions.Bernoulli(logits=vae.decode_logits(z), validate_args=False)
+    assert number(costs["reconstruction"]) == pytest.approx(
+        number(-pixels.log_prob(b.x).sum(1).mean()), rel=1e-4
+    )
+    prior = vae.experiment.code("z").prior
+    if name == "fig2_vae_gaussian":
+        p = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+        expected = torch.distributions.kl_divergence(q, p).sum(1)
+    else:
+        expected = -q.entropy().sum(1) - prior.log_prob(z)
+    assert number(costs["kl"]) == pytest.approx(number(expected.mean()), rel=1e-4)
+
+
+def test_hidden_dropout_acts_in_training_alone() -> None:
+    model, x = build("nn_100", init_std=0.3), batch().x
+    model.train()
+    assert not torch.equal(model.features(x, generator(0)), model.features(x, generator(1)))
+    model.eval()
+    assert torch.equal(model.features(x), model.features(x))
 
 
 def test_a_code_s_posterior_stays_deterministic_for_categories() -> None:

@@ -64,31 +64,26 @@ def test_an_epoch_is_one_pass_over_the_unlabelled_images(digits) -> None:
     e = small("mnist_100", labels=20, batch_size=30)
     images = Images.of(digits, e, 0, CPU)
     seen = list(batches(images, e, epoch_generator(0, 1, CPU)))
-    assert len(seen) == 600 // 30
+    assert len(seen) == 1600 // 30
     rows = torch.cat([b.x for b in seen])
-    assert len(rows.unique(dim=0)) == len(training.scale(images.train).unique(dim=0))
+    assert len(rows.unique(dim=0)) == len(rows)  # each image once; ten that fill no batch wait
     assert all(len(b.labelled_x) == 30 for b in seen)
     labelled = torch.cat([b.labelled_x for b in seen]).unique(dim=0)
     assert len(labelled) == 20
 
 
-def test_no_label_beside_the_labelled_ones_reaches_training(digits) -> None:
-    """Scrambling every other label changes nothing that an epoch yields but the true labels of §4."""
+def test_no_label_beside_the_labelled_ones_reaches_training(digits, runs) -> None:
+    """Other labels for every image but the labelled ones: the same weights to the bit."""
     e = small("mnist_100", labels=20)
-    images = Images.of(digits, e, 0, CPU)
-    hidden = torch.ones(len(images.train), dtype=torch.bool)
-    hidden[images.labelled] = False
-    images.train_labels[hidden] = 0
-    other = Images.of(digits, e, 0, CPU)
-    pairs = zip(
-        batches(images, e, epoch_generator(0, 1, CPU)),
-        batches(other, e, epoch_generator(0, 1, CPU)),
-        strict=True,
-    )
-    for a, b in pairs:
-        assert torch.equal(a.known, b.known)
-        assert torch.equal(a.labelled_y, b.labelled_y)
-        assert set(a.known.tolist()) <= set(range(11))
+    chosen = data.balanced_labels(digits.train.labels, 20, 0)
+    scrambled = (digits.train.labels + 1) % 10
+    scrambled[chosen] = digits.train.labels[chosen]
+    other = replace(digits, train=replace(digits.train, labels=scrambled), digest="0" * 12)
+    with pytest.MonkeyPatch.context() as patch:  # the subset is drawn by the true labels
+        patch.setattr(training, "balanced_labels", lambda *_: chosen)
+        a = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+        b = fit(e, other, seed=0, epochs=1, device="cpu", quiet=True)
+    assert equal(weights(a), weights(b))
 
 
 def test_seeds_differ_and_repeat(digits, runs) -> None:
@@ -168,8 +163,7 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(digits, runs
     e = small("fig2_gaussian")
     fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
     whole = weights(fit(e, digits, seed=0, epochs=3, device="cpu", quiet=True))
-    e = replace(e, data=digits.identity)
-    path = store.checkpoint_path(e, 0, 3)
+    path = store.checkpoint_path(e.on(digits), 0, 3)
     path.write_bytes(path.read_bytes()[:-100])
     assert equal(whole, weights(fit(e, digits, seed=0, epochs=3, device="cpu", quiet=True)))
     assert str(path) in capsys.readouterr().err
@@ -178,7 +172,7 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(digits, runs
 def test_rolling_checkpoints_are_dropped_and_profile_ends_are_kept(digits, runs) -> None:
     e = small("fig2_gaussian")
     fit(e, digits, seed=0, epochs=4, device="cpu", quiet=True, checkpoint_seconds=0)
-    assert list(store.checkpoints(replace(e, data=digits.identity), 0)) == [1, 4]
+    assert list(store.checkpoints(e.on(digits), 0)) == [1, 4]
 
 
 def test_a_cost_that_is_not_finite_stops_the_run_with_one_message(digits, runs) -> None:
@@ -229,11 +223,122 @@ def test_provenance_says_what_made_a_run(digits, runs) -> None:
 
 
 @pytest.mark.parametrize("name", ["mnist_100", "nn_100"])
-def test_smoke_learns_something(digits, runs, name: str) -> None:
+def test_a_run_learns_to_classify(digits, runs, name: str) -> None:
     """Ten easy digits from 100 labels in a few epochs: far better than the 90 % of chance."""
-    e = replace(by_name(name), reconstruction=None, adversarial=None, hidden=100)
-    run = fit(e, digits, seed=0, epochs=20, device="cpu", quiet=True)
+    run = fit(
+        replace(by_name(name), hidden=200), digits, seed=0, epochs=8, device="cpu", quiet=True
+    )
     assert run.history["validation error"][-1] < 40
+    assert len(run.history["test error"]) == 8
+
+
+def test_errors_are_counted_on_the_right_images_without_dropout_or_noise(digits, runs) -> None:
+    e = small("nn_100", labels=20, input_noise=0.3)
+    run = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    images = Images.of(digits, run.experiment, 0, CPU)
+    run.model.train()
+    first = training.evaluate(run.model, images)
+    run.model.train()
+    assert first == training.evaluate(run.model, images)
+    run.model.eval()
+    for name, split in (("validation error", digits.validation), ("test error", digits.test)):
+        logits = run.model.encode_logits(torch.as_tensor(split.pixels()))["y"]
+        wrong = sum(
+            int(a != b) for a, b in zip(logits.argmax(1).tolist(), split.labels, strict=True)
+        )
+        assert first[name] == pytest.approx(100 * wrong / len(split))
+    assert first["validation error"] != first["test error"]
+
+
+def test_the_rates_of_an_epoch_are_those_of_the_schedule(digits, runs) -> None:
+    plain = small("fig2_gaussian", milestones=())
+    stepped = small("fig2_gaussian", milestones=(1,), decay=0.0)
+    one = weights(fit(plain, digits, seed=0, epochs=1, device="cpu", quiet=True))
+    assert equal(one, weights(fit(stepped, digits, seed=0, epochs=1, device="cpu", quiet=True)))
+    # in the second epoch all rates are zero: nothing moves
+    assert equal(one, weights(fit(stepped, digits, seed=0, epochs=2, device="cpu", quiet=True)))
+    assert not equal(one, weights(fit(plain, digits, seed=0, epochs=2, device="cpu", quiet=True)))
+
+
+def test_two_processes_on_one_run_make_it_once(digits_archive, runs) -> None:
+    program = RUN.replace("epochs=60", "epochs=3")
+    command = [sys.executable, "-c", program, str(digits_archive)]
+    pair = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in pair:
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
+    assert [p.name for p in sorted(runs.rglob("checkpoint-*"))] == [
+        "checkpoint-000001.safetensors",
+        "checkpoint-000003.safetensors",
+    ]
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_found(digits, runs, capsys) -> None:
+    e = small("fig2_gaussian")
+    whole = weights(fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True))
+    path = store.checkpoint_path(e.on(digits), 0, 2)
+    content = bytearray(path.read_bytes())
+    content[-50] ^= 1
+    path.write_bytes(content)
+    assert equal(whole, weights(fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)))
+    assert "not what was written" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_run_is_refused(digits, runs, capsys) -> None:
+    e = small("fig2_gaussian")
+    fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    mine, other = (store.checkpoint_path(e.on(digits), seed, 1) for seed in (0, 1))
+    other.parent.mkdir(parents=True)
+    other.write_bytes(mine.read_bytes())
+    run = fit(e, digits, seed=1, epochs=1, device="cpu", quiet=True)
+    assert "belongs to another run" in capsys.readouterr().err
+    assert run.seed == 1
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(digits, runs) -> None:
+    e = small("fig2_gaussian")
+    folder = store.run_folder(e.on(digits), 0)
+    folder.mkdir(parents=True)
+    (folder / f".checkpoint-000001.safetensors.0123abcd{store.TEMPORARY}").write_bytes(b"half")
+    fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-000001.safetensors", "lock"]
+
+
+def test_a_run_that_goes_on_says_where_it_was_before(digits, runs) -> None:
+    e = small("fig2_gaussian")
+    fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    run = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    assert len(run.provenance["continued"]) == 1
+    assert run.provenance["continued"][0]["versions"] == run.provenance["versions"]
+
+
+def test_more_labels_than_images_are_refused(digits, runs) -> None:
+    with pytest.raises(UserError, match="5000 labelled examples"):
+        fit(small("mnist_100", labels=5000), digits, seed=0, epochs=1, device="cpu", quiet=True)
+
+
+def test_all_labels_are_all_labels(digits) -> None:
+    images = Images.of(digits, small("mnist_all"), 0, CPU)
+    assert torch.equal(images.known, images.train_labels)
+
+
+def test_images_of_another_number_of_classes_get_a_code_of_that_size(digits, runs) -> None:
+    few = replace(
+        digits,
+        **{
+            name: data.Split(part.images[part.labels < 4], part.labels[part.labels < 4])
+            for name, part in (
+                ("train", digits.train),
+                ("validation", digits.validation),
+                ("test", digits.test),
+            )
+        },
+        classes=4,
+        digest="f" * 12,
+    )
+    run = fit(small("mnist_100"), few, seed=0, epochs=1, device="cpu", quiet=True)
+    assert run.model.heads["y"][0].out_features == 4
+    assert run.model.discriminators["y"][0].in_features == 4
 
 
 def test_real_mnist_runs_through(mnist, runs) -> None:

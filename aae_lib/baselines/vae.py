@@ -37,7 +37,7 @@ class VariationalAutoencoder(AdversarialAutoencoder):
         """−log p(x|z) summed over pixels, mean over the batch, without constants."""
         if self.experiment.likelihood == "bernoulli":
             return binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(target)
-        return half_squared_error(logits.sigmoid(), target)
+        return half_squared_error(self.activate(logits), target)
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor, epsilon: Tensor, prior: Prior) -> Tensor:
