@@ -81,12 +81,12 @@ def codes(
     limit: float | None = None,
     columns: int = 2,
 ) -> Figure:
-    """2-D codes coloured by digit, one panel per (title, codes (n, 2), labels (n,) in 0..9).
+    """2-D codes coloured by digit, one panel per (title, codes (n, 2), labels (n,), from 0).
 
     Paper: Fig 2a–d, 4a, 4c. All panels share one scale, from −`limit` to `limit`; without one, it
     holds 99.8 % of every panel's coordinates. `priors`, one per panel, are drawn in grey behind:
     samples (m, 2), or the standard deviation of a spherical Gaussian, as circles at 1, 2 and 3 of
-    it. Each digit is printed where it outnumbers the others most.
+    it. Each label is printed where it outnumbers the others most; from the eleventh on, colours repeat.
 
     Raises UserError for codes that are not finite or do not fit their labels.
     """
@@ -110,7 +110,7 @@ def codes(
     for axes, (title, z, label), prior in zip(grid.flat, checked, priors, strict=False):
         _draw_prior(axes, prior)
         order = np.random.default_rng(0).permutation(len(z))  # so that no digit covers the others
-        colours = np.array(PALETTE)[label[order]]
+        colours = np.array(PALETTE)[label[order] % len(PALETTE)]
         size = float(np.clip(30_000 / max(len(z), 1), 2, 12))
         axes.scatter(*z[order].T, s=size, c=colours, alpha=0.75, linewidths=0, rasterized=True)
         for digit, (x, y) in _label_places(z, label, limit).items():
@@ -127,9 +127,12 @@ def codes(
         axes.set_xlabel("z₁")
 
     seen = np.unique(np.concatenate([label for _, _, label in checked]))
-    dots = [Line2D([], [], ls="", marker="o", color=PALETTE[digit], label=digit) for digit in seen]
+    dots = [
+        Line2D([], [], ls="", marker="o", color=PALETTE[k % len(PALETTE)], label=k) for k in seen
+    ]
     spacing = {"handletextpad": 0.0, "columnspacing": 1.0}
-    figure.legend(handles=dots, loc="outside lower center", ncols=len(dots), **spacing)
+    per_row = 10 if columns > 1 else 5
+    figure.legend(handles=dots, loc="outside lower center", ncols=per_row, **spacing)
     return figure
 
 
@@ -692,10 +695,8 @@ def _check_codes(title: str, z: np.ndarray, label: np.ndarray) -> tuple[np.ndarr
         raise UserError(
             f"panel '{title}' has {bad} of {len(z)} codes that are not finite; did the run diverge?"
         )
-    if not np.isin(label, range(len(PALETTE))).all():
-        raise UserError(
-            f"panel '{title}' has labels outside 0..{len(PALETTE) - 1}: {np.unique(label)}."
-        )
+    if (label < 0).any():
+        raise UserError(f"panel '{title}' has labels below 0: {np.unique(label)}.")
     return z, label.astype(int)
 
 

@@ -154,7 +154,7 @@ class Chapter:
         """What the runs shown here were trained on."""
         found = {
             r["hardware"]["accelerator"]
-            or f"{r['hardware']['processor']} ({_threads(r['threads'])})"
+            or f"{r['hardware']['processor']} ({counted(r['threads'], 'thread')})"
             for r in self.runs
         }
         return ", ".join(sorted(found))
@@ -224,6 +224,11 @@ def choices(parameter: str, text: str, valid: Sequence[str]) -> list[str]:
     return chosen
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 epoch", "50 epochs": for a chapter's sentences."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def glue(name: str, value: Any) -> None:
     """Make `value` available to the chapter's prose under `name`, so that no number there is typed."""
     from myst_nb import glue as put
@@ -242,7 +247,3 @@ def _refuse_unknown(name: str, namespace: Mapping[str, Any], known: Sequence[str
     for key in given:
         if key not in known:
             raise UserError(f"{name}: unknown parameter '{key}'; {suggest(key, known)}")
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
