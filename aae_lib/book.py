@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import hashlib
 import json
 import os
@@ -463,6 +464,8 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
                     raise UserError(
                         f"{path.name} holds a path of this machine, {private}; print no such paths."
                     )
+        if picture := landing_picture(notebook):
+            writes[project.root / "book" / "_static" / "landing.png"] = picture
     for path, content in writes.items():
         store.write_atomically(path, content)
     readme = project.root / "README.md"
@@ -471,6 +474,18 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
         text = with_results(readme.read_text(encoding="utf-8"), block)
         store.write_atomically(readme, text.encode())
     return list(writes)
+
+
+def landing_picture(notebook: Path) -> bytes | None:
+    """The PNG of the cell tagged "landing" in an executed chapter; None if it has no such cell."""
+    import nbformat
+
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if "landing" in cell.metadata.get("tags", []):
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    return base64.b64decode(output.data["image/png"])
+    return None
 
 
 def _publishable_results(project: Project, chapter: str, parameters: dict[str, Any]) -> bytes:

@@ -104,7 +104,7 @@ def codes(
 
     columns = min(columns, len(checked))
     rows = math.ceil(len(checked) / columns)
-    width = WIDTH if columns > 1 else 0.65 * WIDTH
+    width = {1: 0.65 * WIDTH, 2: WIDTH}.get(columns, 2.5 * columns)
     figure = Figure(figsize=(width, rows * (width / columns + 0.1) + 0.35), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, (title, z, label), prior in zip(grid.flat, checked, priors, strict=False):
@@ -449,7 +449,7 @@ def _draw_supervision(d: _Diagram, e: Experiment, codes: dict[str, _Box]) -> Non
         d.arrow(code, cost, (corner, code.top[1]), (corner, y), cost.left)
     else:
         d.arrow(code, cost, code.right, cost.left)
-    images = "all images" if e.labels is None else f"{e.labels:,} images".replace(",", "\u2009")
+    images = "all images" if e.labels == "all" else f"{e.labels:,} images".replace(",", "\u2009")
     known = d.box("known labels", (6.77, y), "label", "Labels of", images, w=1.0)
     d.arrow(known, cost, known.left, cost.right)
 

@@ -193,11 +193,11 @@ behind = [
     else prior.sample(2000, torch.Generator().manual_seed(0)).numpy()
     for title, prior in priors.items()
 ]
-figures.codes(
-    [(title, codes[title][0].numpy(), chapter.dataset.test.labels) for title in runs],
-    priors=behind,
-    limit=4.0,
-)
+panels = [(title, codes[title][0].numpy(), chapter.dataset.test.labels) for title in runs]
+figures.codes(panels, priors=behind, limit=4.0)
+
+# %% tags=["remove-cell", "landing"]
+figures.codes(panels, priors=behind, limit=4.0, columns=4)  # the picture of the book's first page
 
 # %% [markdown]
 # ## The pictures as numbers

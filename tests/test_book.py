@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import yaml
 from aae_lib import book, claims, store
 from aae_lib.book import METADATA, ChapterError, Project
 from aae_lib.errors import UserError
+from aae_lib.store import REPOSITORY
 
 TINY = """\
 # ---
@@ -424,3 +426,23 @@ def test_published_results_belong_to_published_chapters():
     project = Project()
     results = {path.stem for path in project.published_results.glob("*.json")}
     assert results == {path.stem for path in project.published.glob("*.ipynb")}
+
+
+def test_readme_says_of_the_results_what_the_ledger_says():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    block = book.results_block(claims.scorecard(Project().published_results))
+    assert book.with_results(text, block) == text
+
+
+def test_the_landing_picture_is_that_of_the_cell_tagged_so(tmp_path: Path):
+    picture = b"\x89PNG of the code space"
+    output = nbformat.v4.new_output(
+        "display_data", {"image/png": base64.b64encode(picture).decode(), "text/plain": "figure"}
+    )
+    cells = [nbformat.v4.new_code_cell("1"), nbformat.v4.new_code_cell("2", outputs=[output])]
+    path = tmp_path / "chapter.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    assert book.landing_picture(path) is None
+    cells[1].metadata["tags"] = ["landing"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    assert book.landing_picture(path) == picture
