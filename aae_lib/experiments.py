@@ -11,11 +11,14 @@ from aae_lib.config import Code, Experiment, Rates
 from aae_lib.errors import UserError, suggest
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture
 
-# §2.1, Fig 2. The paper gives no sizes or rates for it: those of A.1 and A.2.1 are taken.
+# §2.1, Fig 2. The paper gives no sizes or rates for it. Those of A.1 and A.2.1 are taken but for one: at
+# A.2.1's 0.01 the reconstruction pulls 2-D codes apart faster than the adversary can hold them to
+# the prior (chapter 02 measures it), so its rate was chosen on validation codes, of 0.01 and 0.001.
 _FIG2 = Experiment(
     name="fig2_gaussian",
     paper="§2.1, Fig 2a, 2e",
     codes=(Code("z", Gaussian(2)),),
+    reconstruction=Rates(0.001, 0.9),
 )
 _FIG2_MIXTURE = replace(
     _FIG2,
