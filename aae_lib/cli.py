@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         + "\n".join(f"  {p.name:18} {p.purpose}" for p in PROFILES.values()),
         epilog="Example: aae train mnist_100 --profile standard --seeds 0-2",
     )
-    train.add_argument("experiment", metavar="EXPERIMENT", help="one of the names below")
+    train.add_argument("experiment", metavar="EXPERIMENT", help="one of the names above")
     train.add_argument("--profile", default="quick", help="how far to train (default: quick)")
     train.add_argument(
         "--seeds", help="replicates, as 0-9 or 0,3,5 (default: the profile's number, from 0)"
