@@ -127,7 +127,7 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
             papermill.execute_notebook(
                 source,
                 running,
-                parameters=given,
+                parameters={name: parameters[name] for name in given},
                 kernel_name="python3",
                 extra_arguments=[
                     "--log-level=ERROR"
@@ -166,15 +166,18 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"{notebook}: a parameter's default must be a plain value ({error})."
         ) from None
+    parameters = dict(defaults)
     for name, value in given.items():
         if name not in defaults:
             raise UserError(f"{notebook.stem} has no parameter '{name}'; {suggest(name, defaults)}")
         default = defaults[name]
+        if type(default) is str and type(value) in (int, float):
+            value = str(value)  # as on the command line: -p label_counts 100
+        parameters[name] = value
         same = type(value) is type(default) or (type(default) is float and type(value) is int)
         if default is not None and not same:
             wanted = type(default).__name__
             raise UserError(f"{notebook.stem}: parameter {name} must be {wanted}, not {value!r}.")
-    parameters = defaults | given
     if "profile" in parameters:
         profile(parameters["profile"])
     return parameters

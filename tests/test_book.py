@@ -137,6 +137,9 @@ def test_unknown_parameters_and_profiles_are_refused_with_the_nearest(project: P
             book.checked_parameters(path, {"seed": wrong})
     found = book.checked_parameters(path, {"seed": 3, "rate": 1, "replicates": 2})
     assert found == {"profile": "quick", "seed": 3, "replicates": 2, "data": "mnist", "rate": 1}
+    assert (
+        book.checked_parameters(path, {"data": 100})["data"] == "100"
+    )  # text that looks like a number
 
 
 def test_an_executed_copy_is_complete_clean_and_says_where_it_comes_from(
