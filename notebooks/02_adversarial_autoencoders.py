@@ -74,7 +74,7 @@
 #
 # **Three posteriors.** The encoder may be *deterministic*; it may output the mean and variance of a *Gaussian*
 # and draw from it; or it may take noise as a second input and so represent *any* posterior (the paper's "universal
-# approximator"). The paper reports the deterministic one, having found similar test likelihoods for all three, and so do we.
+# approximator"). The paper found similar test likelihoods for all three and reports the deterministic one; this book follows it.
 #
 # **Beside it, the VAE** {cite}`kingma2014auto` pays for each image's posterior separately,
 #
