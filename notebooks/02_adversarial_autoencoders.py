@@ -426,7 +426,7 @@ for kind in ("AAE", "VAE"):
     for prior, suffix in (("gaussian", "Gaussian prior"), ("mixture", "mixture of 10")):
         distance = measured[f"{kind}, {suffix}"][0]["energy distance"]
         glue(f"{kind.lower()}-{prior}-distance", f"{distance:.4f}")
-chapter.finish()
+results = chapter.finish()
 
 # %% [markdown]
 # All works cited stand on [one page](../references.md).

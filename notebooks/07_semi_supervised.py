@@ -299,7 +299,7 @@ glue("profile-name", chapter.profile.name)
 glue("epochs", counted(epochs, "epoch"))
 glue("labels", counts[0])
 glue("seeds", counted(len(chapter.seeds), "seed"))
-chapter.finish()
+results = chapter.finish()
 
 # %% [markdown]
 # All works cited stand on [one page](../references.md).
