@@ -348,7 +348,7 @@ chapter.against_the_paper("fig2.")
 #
 # 1. **Networks and rates of Fig 2: the paper is silent.** We take those of A.1 and A.2.1: two layers of 1000 ReLU units in encoder, decoder and
 #    discriminator, weights from N(0, 0.01²), mini-batches of 100, gradient descent at 0.1 (momentum 0.1) for the adversary. For the reconstruction, 0.01 and 0.001 (momentum 0.9) were compared by the energy distance of
-#    *validation* codes, for both priors, and 0.001 was taken. For the mixture, all rates step down by ten after epoch 6 already, where validation codes lay nearest to the prior. Effect: the ablation above.
+#    *validation* codes, for both priors, and 0.001 was taken. For the mixture, all rates step down by ten after epoch 6 already, about where validation codes lay nearest to the prior at constant rates. Effect: the ablation above.
 # 2. **Number of epochs: the paper is silent.** The standard profile's 50; the schedule goes on to 5000 as in A.2.1. The verdicts are those of the epoch that the table names.
 # 3. **Geometry of the mixture: the paper only draws it.** Ten components at distance 1.4 from the origin, standard deviation 0.5 along the radius and 0.05 across, as public
 #    reproductions have read the picture. Effect: not measured.
