@@ -370,7 +370,8 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
         if here.exists() and not published:
             about = check_executed(project, here)
             chosen[chapter] = here
-            results.append(project.results(about["parameters"].get("profile", "quick"), chapter))
+            folder = project.results(about["parameters"].get("profile", "quick"), chapter).parent
+            results += sorted(folder.glob(f"{chapter}*.json"))  # of other seeds and data too
         elif (tracked := project.published / here.name).exists():
             check_executed(project, tracked)
             chosen[chapter] = tracked
@@ -395,7 +396,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
     evidence = claims.scorecard(project.published_results)
-    here = claims.scorecard([path for path in results if path.exists()]) if results else None
+    here = claims.scorecard(results) if results else None
     (source / "generated").mkdir()
     (source / "generated" / "summary.md").write_text(summary(evidence))
     (source / "generated" / "scorecard.md").write_text(scorecard(evidence, here))
