@@ -411,7 +411,8 @@ def summary(rows: Sequence[claims.Row]) -> str:
         for verdict in claims.VERDICTS
     ]
     measured = [row for row in ours if row.obtained is not None]
-    measured.sort(key=lambda row: claims.VERDICTS.index(row.verdict))  # those with a verdict first
+    # Those with a verdict first, and of these the ones that the paper gives a number for.
+    measured.sort(key=lambda row: (claims.VERDICTS.index(row.verdict), row.reported is None))
     table = [claims.html_table({"Ours": measured[:LANDING_ROWS]})] if measured else []
     return _raw_html(['<p class="chips">', *chips, "</p>", *table])
 
