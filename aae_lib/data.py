@@ -378,8 +378,9 @@ def _arrays(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
     try:
         archive = np.load(file, allow_pickle=False)
         keys = archive.files  # a lone .npy file has none
-    except Exception:
-        raise UserError(f"{path} is no .npz file, or a damaged one (see data/README.md).") from None
+    except Exception as error:
+        reason = f"{type(error).__name__}; data/README.md describes the format"
+        raise UserError(f"{path} is no .npz file, or a damaged one ({reason}).") from None
     with archive:
         for key in ("images", "labels", "split", "name", "note"):
             if key in keys:
