@@ -278,8 +278,8 @@ figures.sheet(images, 20, 20)
 #
 # The phases compete for the codes. The reconstruction wants them far apart, where the decoder can tell them from one another; the adversary wants them where
 # the prior has its mass. With two dimensions for everything that an image is, the first of these is strong, and with a prior as thin as the mixture's components the discriminator can become sharper than a
-# deterministic encoder can follow. The paper gives no rates for Figure 2, so the models above were given rates at which neither side wins for good (deviation 1). Here are two that have the rates
-# that A.2.1 gives for §5: the Gaussian with its reconstruction ten times as fast, and the mixture with rates that stay constant for 50 epochs.
+# deterministic encoder can follow. The paper gives no rates for Figure 2, so the models above were given rates at which neither side wins for good (deviation 1). Here are two models that each take one
+# thing back to what A.2.1 gives for §5: the Gaussian its reconstruction rate, ten times as fast, and the mixture its schedule, whose rates stay constant for 50 epochs.
 
 # %% tags=["remove-stderr"]
 usual = changed(
