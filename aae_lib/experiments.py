@@ -106,10 +106,3 @@ def by_name(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         raise UserError(f"unknown experiment '{name}'; {suggest(name, EXPERIMENTS)}")
     return EXPERIMENTS[name]
-
-
-def by_chapter(chapter: str) -> tuple[str, ...]:
-    """Names of the experiments that `chapter` shows. Raises UserError with the nearest valid name."""
-    if chapter not in CHAPTERS:
-        raise UserError(f"unknown chapter '{chapter}'; {suggest(chapter, CHAPTERS)}")
-    return CHAPTERS[chapter]

@@ -106,7 +106,6 @@ def test_labels_code_is_the_categorical_one() -> None:
     [
         (profile, "standart", "standard"),
         (experiments.by_name, "mnist_10", "mnist_100"),
-        (experiments.by_chapter, "07_semisupervised", "07_semi_supervised"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(ask, wrong: str, right: str) -> None:

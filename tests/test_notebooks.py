@@ -27,6 +27,12 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(arguments, cwd=REPOSITORY, env=env, capture_output=True, text=True)
 
 
+def planned(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """What Snakemake would do, without doing it."""
+    snakemake = (sys.executable, "-m", "snakemake", "--snakefile", "Snakefile")
+    return command(*snakemake, "--dry-run", "--cores", "2", *arguments, **environment)
+
+
 # ---- the pairs
 
 
@@ -131,17 +137,7 @@ def test_every_chapter_runs_on_the_smoke_profile(chapter: str, smoke_book: dict,
 
 def test_a_second_make_book_trains_and_executes_nothing(smoke_book: dict, digits_archive: Path):
     settings = {"profile": "smoke", "seed": 0, "replicates": "", "data": digits_archive}
-    done = command(
-        *(
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            "Snakefile",
-            "--dry-run",
-            "--cores",
-            "1",
-        ),
+    done = planned(
         *("--directory", str(smoke_book["build"] / "snakemake"), "--rerun-incomplete"),
         *("--config", *(f"{key}={value}" for key, value in settings.items())),
         AAE_BUILD=str(smoke_book["build"]),
@@ -152,17 +148,7 @@ def test_a_second_make_book_trains_and_executes_nothing(smoke_book: dict, digits
 
 
 def test_the_workflow_has_one_job_for_each_run(tmp_path: Path):
-    done = command(
-        *(
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            "Snakefile",
-            "--dry-run",
-            "--cores",
-            "2",
-        ),
+    done = planned(
         *("--directory", str(tmp_path / "state"), "--config", "profile=standard"),
         AAE_BUILD=str(tmp_path / "build"),
         AAE_RUNS=str(tmp_path / "runs"),
@@ -175,17 +161,7 @@ def test_the_workflow_has_one_job_for_each_run(tmp_path: Path):
 
 
 def test_the_workflow_refuses_an_unknown_profile(tmp_path: Path):
-    done = command(
-        *(
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            "Snakefile",
-            "--dry-run",
-            "--cores",
-            "1",
-        ),
+    done = planned(
         *("--directory", str(tmp_path), "--config", "profile=quik"),
     )
     assert done.returncode != 0
