@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 METADATA = "aae"
 """Notebook metadata written by `run`: source_sha256 and parameters of that execution."""
-LANDING_ROWS = 4
+LANDING_ROWS = 3
 """Measured claims that the landing page has room for."""
 README_BLOCK = ("<!-- results: made by 'make publish' -->", "<!-- end of results -->")
 

@@ -265,7 +265,7 @@ for prior, suffix in (("gaussian", "Gaussian prior"), ("mixture", "mixture of 10
 # Cut the prior into cells of equal mass, by stepping through the percentiles of each of the two dimensions, and decode the centre of each cell.
 # If the codes fill the prior, every cell was taught to the decoder by some image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2e again: images decoded from the percentiles 2.5 %, 7.5 %, \u2026, 97.5 % of each code dimension of the AAE with the Gaussian prior. What to see: digits everywhere, and sharp transitions between them.", "name": "fig-sheet"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2e again: images decoded from the percentiles 2.5 %, 7.5 %, \u2026, 97.5 % of each code dimension of the AAE with the Gaussian prior. What to see: legible digits over most of the prior; where one digit turns into another, a few cells that are neither.", "name": "fig-sheet"}}
 steps = norm.ppf((np.arange(20) + 0.5) / 20)
 z = torch.tensor([(z1, z2) for z2 in steps[::-1] for z1 in steps], dtype=torch.float32)
 sheet_model = runs["AAE, Gaussian prior"][0].model.eval()
@@ -352,7 +352,7 @@ chapter.against_the_paper("fig2.")
 # 3. **Geometry of the mixture: the paper only draws it.** Ten components at distance 1.4 from the origin, standard deviation 0.5 along the radius and 0.05 across, as public
 #    reproductions have read the picture. Effect: not measured.
 # 4. **Training of the VAE: the paper is silent.** Bernoulli pixels as in Kingma and Welling's own model, and Adam at its usual 0.001, so that the comparison is with a VAE as one would train it. Effect: not measured.
-# 5. **Codes of the VAE are draws, not means.** The definition of $q(z)$ asks for draws. Means would leave larger gaps, and so favour the AAE.
+# 5. **Codes of the VAE are draws, not means.** The definition of $q(z)$ asks for draws. Effect: not measured.
 
 # %% [markdown]
 # ## Exercises

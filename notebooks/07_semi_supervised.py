@@ -125,8 +125,8 @@ aae = {count: chapter.train(f"mnist_{count}") for count in counts}
 baseline = {count: chapter.train(f"nn_{count}") for count in counts}
 
 # %% [markdown]
-# Healthy curves: both discriminator costs just below $2\ln 2 = 1.386$ from the third epoch or so, both generator costs between 0.7 and 1.0, the cross-entropy of the labelled images near zero within one epoch. A discriminator cost
-# of $y$ that stays at 1.386 to three digits means that this game never started.
+# Healthy curves: each discriminator's cost dips in the first epochs, when its game begins, and then creeps back towards $2\ln 2 = 1.386$ from below; each generator's mirrors it above $\ln 2$; the cross-entropy of the labelled images soon
+# falls near zero. A discriminator cost of $y$ that stays at 1.386 to three digits means that this game never started.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed of the first column trained: the mean over each epoch, a line for each code.", "name": "fig-losses-7"}}
 first = aae[counts[0]][0]
