@@ -463,6 +463,8 @@ def html_table(columns: Mapping[str, Sequence[Row]]) -> str:
     for judged in zip(*columns.values(), strict=True):
         cell = {key: html.escape(text) for key, text in _cells(judged[0]).items()}
         what = f"<b>{cell['place']}</b> {cell['model']}<br><small>{cell['quantity']}</small>"
+        if statement := judged[0].claim.statement:
+            what += f"<br><small>The paper: {html.escape(statement)}</small>"
         found = "".join(f"<td>{_result(row)}</td>" for row in judged)
         lines.append(
             f'<tr><td id="{cell["claim"]}">{what}</td><td>{cell["reported"]}</td>{found}</tr>'

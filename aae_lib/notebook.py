@@ -58,9 +58,8 @@ class Chapter:
         for an unknown or ill-typed parameter, an unknown profile, a device or data set that is not here.
         """
         known = [*PARAMETERS, *also]
-        if not any(
-            isinstance(value, cls) for value in namespace.values()
-        ):  # not on a rerun by hand
+        rerun_by_hand = any(isinstance(value, cls) for value in namespace.values())
+        if not rerun_by_hand:  # which may have variables of its own
             _refuse_unknown(name, namespace, known)
         parameters = {key: namespace[key] for key in known}
         for key, kinds in PARAMETERS.items():
@@ -225,7 +224,7 @@ def choices(parameter: str, text: str, valid: Sequence[str]) -> list[str]:
 
 
 def counted(number: int, thing: str) -> str:
-    """ "1 epoch", "50 epochs": for a chapter's sentences."""
+    """A number with its noun for a chapter's sentences: 1 epoch, 50 epochs."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 

@@ -211,6 +211,20 @@ def test_the_paper_profile_needs_a_gpu_or_a_word() -> None:
     training.require_gpu(PROFILES["standard"], "cpu")
 
 
+def test_the_progress_bar_has_epoch_costs_rate_and_time_left(digits, runs, capsys) -> None:
+    fit(small("mnist_100", labels=20), digits, seed=4, epochs=2, device="cpu")
+    line = capsys.readouterr().err.rstrip().split("\r")[-1]
+    for part in (
+        "mnist_100 seed 4 epoch 2/2",
+        "/32 [",
+        "<00:",
+        "step/s",
+        "reconstruction=",
+        "test error=",
+    ):
+        assert part in line
+
+
 def test_provenance_says_what_made_a_run(digits, runs) -> None:
     run = fit(small("fig2_gaussian"), digits, seed=0, epochs=1, device="cpu", quiet=True)
     made_by = run.provenance
