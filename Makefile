@@ -10,6 +10,8 @@ PROFILE    ?= quick
 SEED       ?= 0
 REPLICATES ?=
 DATA       ?= mnist
+# All seeds of an experiment in one job where there is a GPU, which one seed alone does not fill.
+TOGETHER   ?= $(if $(shell command -v nvidia-smi),1)
 BUILD      := $(or $(AAE_BUILD),_build)
 
 RUN       := $(VENV)/bin/python
@@ -20,7 +22,7 @@ export MPLCONFIGDIR          := $(abspath $(BUILD))/cache/matplotlib
 export PRE_COMMIT_HOME       := $(abspath $(BUILD))/cache/pre-commit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book chapter published publish test lint sync clean
+.PHONY: help setup data book chapter published publish test bench lint sync clean
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
@@ -35,7 +37,7 @@ book: setup ## train what is missing, execute the chapters, build the book
 	@start=$$(date +%s); $(RUN) -m snakemake --snakefile Snakefile --directory $(BUILD)/snakemake \
 		--runtime-source-cache-path $(abspath $(BUILD))/cache/snakemake \
 		--cores $(CORES) --rerun-incomplete --nolock --quiet all \
-		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data=$(DATA) && \
+		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data=$(DATA) together=$(TOGETHER) && \
 		took=$$(($$(date +%s) - start)) && echo "Total time:    $$((took / 60)) min $$((took % 60)) s"
 
 chapter: setup ## execute one chapter: make chapter CHAPTER=07
@@ -50,6 +52,9 @@ publish: setup ## copy this machine's chapters and results to book/chapters and 
 
 test: setup ## run the tests
 	@$(RUN) -m pytest
+
+bench: $(VENV)/.aae-bench ## measure speed, each figure a ratio taken side by side, into _build/bench.json
+	@$(RUN) tests/bench
 
 lint: setup ## check style, formatting and the notebooks' pairs
 	@PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m pre_commit run --all-files
@@ -70,4 +75,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "make: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 2; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[book,test]'
+	@touch $@
+
+# What the bench alone compares with.
+$(VENV)/.aae-bench: $(INSTALLED)
+	$(RUN) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[book,test,bench]'
 	@touch $@

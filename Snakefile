@@ -2,6 +2,7 @@
 
     snakemake --cores all --config profile=standard                            what 'make book PROFILE=standard' does
     snakemake --executor slurm --jobs 20 --config profile=paper threads=8      on a cluster, a job for each run
+    … --config together=1                                                      a job for all seeds of an experiment
 
 A run's target is its checkpoint in the run store, so what is there is never trained again.
 """
@@ -19,6 +20,7 @@ PYTHON = f"cd '{REPOSITORY}' && '{sys.executable}' -m "
 BUILD = REPOSITORY / store.build_root()
 PROFILE, DATA = config.get("profile", "quick"), config.get("data", "mnist")
 THREADS = int(config.get("threads") or workflow.cores)
+TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job, which fills a GPU
 SEED, REPLICATES = int(config.get("seed", 0)), config.get("replicates") or None
 
 
@@ -50,18 +52,22 @@ rule data:
         PYTHON + "aae_lib.cli fetch" if DATA == "mnist" else "true"
 
 
-# 'update' keeps what is there until the job has made its successor, and if the job fails.
+JOBS = {}
 for (NAME, NUMBER), CHECKPOINT in RUNS.items():
+    JOBS.setdefault((NAME, None if TOGETHER else NUMBER), {})[NUMBER] = CHECKPOINT
+
+# 'update' keeps what is there until the job has made its successor, and if the job fails.
+for (NAME, _), CHECKPOINTS in JOBS.items():
 
     rule:
         name:
-            f"train_{NAME}_{NUMBER}"
+            f"train_{NAME}_{'_'.join(map(str, CHECKPOINTS))}"
         input:
             ancient(rules.data.output),
         output:
-            update(CHECKPOINT),
+            update(list(CHECKPOINTS.values())),
         params:
-            arguments=f"{NAME} --profile {PROFILE} --seeds {NUMBER} --data '{DATA}'",
+            arguments=f"{NAME} --profile {PROFILE} --seeds {','.join(map(str, CHECKPOINTS))} --data '{DATA}'",
         threads: THREADS  # all of a machine: two trainings side by side take longer
         shell:
             PYTHON + "aae_lib.cli train {params.arguments}"

@@ -90,6 +90,11 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--allow-cpu", action="store_true", help="let the paper profile run without a GPU"
     )
+    train.add_argument(
+        "--together",
+        action=argparse.BooleanOptionalAction,
+        help="train the seeds as one program (default: on a GPU, which one seed alone does not fill)",
+    )
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(command=_train)
 
@@ -125,21 +130,22 @@ def _fetch(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     experiment, chosen = by_name(options.experiment), profile(options.profile)
     seeds = parse_seeds(options.seeds) if options.seeds else list(range(chosen.replicates))
-    from aae_lib.training import fit, require_gpu  # torch takes seconds to import
+    from aae_lib.training import fit_replicates, require_gpu  # torch takes seconds to import
 
     require_gpu(chosen, options.device, options.allow_cpu)
     dataset = chosen.dataset(options.data)
-    for seed in seeds:
-        run = fit(
-            experiment,
-            dataset,
-            seed=seed,
-            epochs=chosen.epochs_of(experiment),
-            device=options.device,
-            quiet=options.quiet,
-        )
+    runs = fit_replicates(
+        experiment,
+        dataset,
+        seeds=seeds,
+        epochs=chosen.epochs_of(experiment),
+        device=options.device,
+        together=options.together,
+        quiet=options.quiet,
+    )
+    for run in runs:
         last = {k: round(v[-1], 4) for k, v in run.history.items()}
-        print(f"{experiment.name} seed {seed}: {last}")
+        print(f"{experiment.name} seed {run.seed}: {last}")
 
 
 def parse_seeds(text: str) -> list[int]:

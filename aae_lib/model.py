@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
 from aae_lib.config import Experiment, labels_code
+from aae_lib.draws import Source, normal
 from aae_lib.networks import affine, discriminator, dropout, initialise, perceptron
 from aae_lib.priors import Categorical
 
@@ -61,26 +62,25 @@ class AdversarialAutoencoder(nn.Module):
         if e.combine == "sum":
             self._place_cluster_heads(generator)
 
-    def corrupt(self, x: Tensor, generator: Generator) -> Tensor:
+    def corrupt(self, x: Tensor, source: Source) -> Tensor:
         """Images x (batch, pixels) with the experiment's input noise or dropout. Paper: A.2.1, A.3.
 
         For training alone: the reconstruction's target stays the clean image.
         """
         e = self.experiment
         if e.input_noise:
-            noise = torch.empty_like(x).normal_(std=e.input_noise, generator=generator)
-            x = noise.add_(x)
+            x = torch.add(x, normal(source, *x.shape), alpha=e.input_noise)
         if e.input_dropout:
-            x = dropout(x, e.input_dropout, generator)
+            x = dropout(x, e.input_dropout, source)
         return x
 
-    def encode(self, x: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
+    def encode(self, x: Tensor, source: Source | None = None) -> dict[str, Tensor]:
         """Codes of images x (batch, pixels), by name, each (batch, dim). Paper: §2, "choices for q(z|x)".
 
         A categorical code is its probabilities, the softmax output. The Gaussian and the universal approximator
-        posterior draw one sample with `generator`; without one they return the mean, and f(x, η = 0).
+        posterior draw one sample from `source`; without one they return the mean, and f(x, η = 0).
         """
-        logits = self.encode_logits(x, generator)
+        logits = self.encode_logits(x, source)
         return {
             c.name: logits[c.name].softmax(1)
             if isinstance(c.prior, Categorical)
@@ -89,16 +89,14 @@ class AdversarialAutoencoder(nn.Module):
         }
 
     def encode_logits(
-        self, x: Tensor, generator: Generator | None = None, only: str | None = None
+        self, x: Tensor, source: Source | None = None, only: str | None = None
     ) -> dict[str, Tensor]:
         """As `encode`, but categorical codes are left as logits; `only` computes just that code."""
         e = self.experiment
         if e.posterior == "universal":
-            eta = x.new_zeros(len(x), e.noise_dim)
-            if generator is not None:
-                eta.normal_(generator=generator)
-            x = torch.cat((x, eta), 1)
-        features = self.features(x, generator)
+            zero = x.new_zeros(len(x), e.noise_dim)
+            x = torch.cat((x, zero if source is None else normal(source, *zero.shape)), 1)
+        features = self.features(x, source)
         codes = {}
         for name, head in self.heads.items():
             if only is None or name == only:
@@ -106,19 +104,18 @@ class AdversarialAutoencoder(nn.Module):
                 if self._is_gaussian(name):
                     mean, log_variance = code.chunk(2, 1)
                     code = mean
-                    if generator is not None:  # re-parametrisation: mean + σ ε
-                        epsilon = torch.empty_like(mean).normal_(generator=generator)
-                        code = mean + (0.5 * log_variance).exp() * epsilon
+                    if source is not None:  # re-parametrisation: mean + σ ε
+                        code = mean + (0.5 * log_variance).exp() * normal(source, *mean.shape)
                 codes[name] = code
         return codes
 
-    def features(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+    def features(self, x: Tensor, source: Source | None = None) -> Tensor:
         """The encoder's last hidden layer (batch, hidden), with dropout in training where the experiment has it."""
         rate = self.experiment.hidden_dropout
         for layer in self.encoder:
             x = layer(x)
             if rate and self.training and isinstance(layer, nn.ReLU):
-                x = dropout(x, rate, generator)
+                x = dropout(x, rate, source)
         return x
 
     def combine(self, codes: dict[str, Tensor], label: Tensor | None = None) -> Tensor:
@@ -153,23 +150,23 @@ class AdversarialAutoencoder(nn.Module):
         return self.discriminators[name](code)[:, 0]
 
     def reconstruction_costs(
-        self, x: Tensor, target: Tensor, label: Tensor, generator: Generator
+        self, x: Tensor, target: Tensor, label: Tensor, source: Source
     ) -> dict[str, Tensor]:
         """What the reconstruction phase lowers, by name: their sum is the cost. Paper: §2; §7 for the heads.
 
         `x` (batch, pixels) is the corrupted input, `target` the clean images.
         """
-        reconstruction = self.decode(self.combine(self.encode(x, generator), label))
+        reconstruction = self.decode(self.combine(self.encode(x, source), label))
         costs = {"reconstruction": half_squared_error(reconstruction, target)}
         if self.experiment.head_distance is not None:
             costs["repulsion"] = head_repulsion(self.cluster_heads, self.experiment.head_distance)
         return costs
 
     @torch.no_grad()
-    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
         """(n, pixels) images decoded from draws of the priors, with batch statistics frozen."""
         self.eval()
-        codes = {c.name: c.prior.sample(n, generator) for c in self.experiment.codes}
+        codes = {c.name: c.prior.sample(n, source) for c in self.experiment.codes}
         return self.decode(self.combine(codes, label))
 
     def parameters_of(self, phase: str) -> dict[str, nn.Parameter]:
@@ -213,4 +210,6 @@ def half_squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
 
 def head_repulsion(heads: Tensor, threshold: float) -> Tensor:
     """Σ over pairs of cluster heads (m, n) of max(0, threshold − distance). Paper: §7."""
-    return (threshold - torch.pdist(heads)).clamp(min=0).sum()
+    first, second = torch.triu_indices(len(heads), len(heads), offset=1, device=heads.device)
+    distance = (heads[first] - heads[second]).norm(dim=1)
+    return (threshold - distance).clamp(min=0).sum()

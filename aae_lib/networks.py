@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Generator, Tensor, nn
+
+from aae_lib.draws import Source, kept
 
 
 def perceptron(sizes: Sequence[int], *, batch_norm: bool = False) -> nn.Sequential:
@@ -16,7 +17,7 @@ def perceptron(sizes: Sequence[int], *, batch_norm: bool = False) -> nn.Sequenti
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [*affine(inputs, outputs, batch_norm=batch_norm), nn.ReLU()]
+        layers += [*affine(inputs, outputs, batch_norm=batch_norm), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -30,10 +31,9 @@ def discriminator(inputs: int, hidden: int, layers: int) -> nn.Sequential:
     return nn.Sequential(*perceptron([inputs] + [hidden] * layers), nn.Linear(hidden, 1))
 
 
-def dropout(x: Tensor, rate: float, generator: Generator) -> Tensor:
+def dropout(x: Tensor, rate: float, source: Source) -> Tensor:
     """x with each number zeroed with probability `rate`, the rest scaled up to keep the mean."""
-    kept = torch.empty_like(x).bernoulli_(1 - rate, generator=generator)
-    return x * kept.div_(1 - rate)
+    return x * (kept(source, rate, *x.shape) / (1 - rate))
 
 
 def initialise(module: nn.Module, std: float, generator: Generator) -> None:

@@ -20,7 +20,7 @@ from aae_lib import claims, data, store
 from aae_lib.config import Experiment, Profile, profile
 from aae_lib.errors import UserError, suggest
 from aae_lib.experiments import by_name
-from aae_lib.training import Run, choose_device, fit, require_gpu
+from aae_lib.training import Run, choose_device, fit_replicates, require_gpu
 
 PARAMETERS: dict[str, tuple[type, ...]] = {
     "profile": (str,),
@@ -92,10 +92,13 @@ class Chapter:
         if isinstance(experiment, str):
             experiment = by_name(experiment)
         epochs = epochs or self.profile.epochs_of(experiment)
-        runs = [
-            fit(experiment, self.dataset, seed=seed, epochs=epochs, device=self.device)
-            for seed in seeds or self.seeds
-        ]
+        runs = fit_replicates(
+            experiment,
+            self.dataset,
+            seeds=seeds or self.seeds,
+            epochs=epochs,
+            device=self.device,
+        )
         for run in runs:
             self.runs.append({
                 "experiment": experiment.name,

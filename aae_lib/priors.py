@@ -2,7 +2,7 @@
 
 Each is a frozen value with `dim`, its number of dimensions, and
 
-    sample(n, generator, label=None) -> Tensor (n, dim)
+    sample(n, source, label=None) -> Tensor (n, dim)
 
 where `label` (n,), int64, picks a part of the prior for each row (§2.3): the i-th mixture component, the i-th
 stretch of the swiss roll. A label equal to `parts` means "unlabelled" and draws from the whole prior.
@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
+
+    from aae_lib.draws import Source
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Gaussian:
     dim: int
     std: float = 1.0
 
-    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
         """(n, dim) draws; a spherical Gaussian has no parts, so `label` must be None."""
         if label is not None:
             raise ValueError("a single Gaussian has no part for each label")
-        return _normal(n, self.dim, generator) * self.std
+        return _normal(n, self.dim, source) * self.std
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats of z (n, dim), shape (n,)."""
@@ -56,14 +58,14 @@ class GaussianMixture:
     def dim(self) -> int:
         return 2
 
-    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
         """(n, 2) draws, row i from component `label[i]`, or from any where it equals `parts`."""
         import torch
 
-        part = _fill_labels(label, n, self.parts, generator)
+        part = _fill_labels(label, n, self.parts, source)
         angle = part * (2 * math.pi / self.parts)
-        along = self.radius + self.std_along * _normal(n, 1, generator)[:, 0]
-        across = self.std_across * _normal(n, 1, generator)[:, 0]
+        along = self.radius + self.std_along * _normal(n, 1, source)[:, 0]
+        across = self.std_across * _normal(n, 1, source)[:, 0]
         cos, sin = torch.cos(angle), torch.sin(angle)
         return torch.stack((along * cos - across * sin, along * sin + across * cos), 1)
 
@@ -108,13 +110,13 @@ class SwissRoll:
         angle = self.turns * 2 * math.pi * root
         return self.radius * root[:, None] * torch.stack((angle.cos(), angle.sin()), 1)
 
-    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
         """(n, 2) draws, row i from the stretch of `label[i]`, or from any where it equals `parts`."""
-        import torch
+        from aae_lib.draws import uniform
 
-        part = _fill_labels(label, n, self.parts, generator)
-        u = (part + torch.rand(n, generator=generator, device=generator.device)) / self.parts
-        return self.mean(u) + self.std * _normal(n, 2, generator)
+        part = _fill_labels(label, n, self.parts, source)
+        u = (part + uniform(source, n)) / self.parts
+        return self.mean(u) + self.std * _normal(n, 2, source)
 
 
 @dataclass(frozen=True)
@@ -123,30 +125,32 @@ class Categorical:
 
     dim: int
 
-    def sample(self, n: int, generator: Generator, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
         """(n, dim) one-hot rows; row i is the category `label[i]` where labels are given."""
         import torch
 
-        category = _fill_labels(label, n, self.dim, generator)
+        category = _fill_labels(label, n, self.dim, source)
         return torch.nn.functional.one_hot(category, self.dim).to(torch.get_default_dtype())
 
 
 Prior = Gaussian | GaussianMixture | SwissRoll | Categorical
 
 
-def _normal(n: int, dim: int, generator: Generator) -> Tensor:
-    import torch
+def _normal(n: int, dim: int, source: Source) -> Tensor:
+    from aae_lib.draws import normal
 
-    return torch.randn(n, dim, generator=generator, device=generator.device)
+    return normal(source, n, dim)
 
 
 def _log_normal(z: Tensor) -> Tensor:
     return -0.5 * (z * z + math.log(2 * math.pi))
 
 
-def _fill_labels(label: Tensor | None, n: int, parts: int, generator: Generator) -> Tensor:
+def _fill_labels(label: Tensor | None, n: int, parts: int, source: Source) -> Tensor:
     """Labels (n,) with every missing one, or one equal to `parts`, replaced by a uniform draw."""
     import torch
 
-    drawn = torch.randint(parts, (n,), generator=generator, device=generator.device)
+    from aae_lib.draws import integers
+
+    drawn = integers(source, parts, n)
     return drawn if label is None else torch.where(label == parts, drawn, label)

@@ -76,6 +76,7 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
     """Write one checkpoint atomically. Raises UserError if the disk refuses; the old state then stands."""
     from safetensors.torch import save as serialise
 
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     text = {key: json.dumps(value) for key, value in metadata.items()}
     text["sha256"] = json.dumps(_digest(tensors))
     write_atomically(path, serialise(tensors, metadata=text), "set AAE_RUNS elsewhere")

@@ -100,7 +100,7 @@ import pandas as pd
 import torch
 from scipy.stats import norm
 
-from aae_lib import figures, model, statistics, training
+from aae_lib import figures, model, phases, statistics, training
 from aae_lib.baselines import vae
 from aae_lib.config import Rates
 from aae_lib.experiments import by_name
@@ -121,18 +121,19 @@ figures.architecture(aae_gaussian, pixels=chapter.dataset.dim, classes=chapter.d
 
 # %% [markdown]
 # One iteration is one short function. It serves every chapter of this book: phases that an experiment does not have
-# are skipped. The adversarial phases are equations {eq}`eq-discriminator` and {eq}`eq-generator`; each `descent.step` changes
-# the parameters of its own phase and computes no other gradient.
+# are skipped. The adversarial phases are equations {eq}`eq-discriminator` and {eq}`eq-generator`; `lower` makes one step of gradient
+# descent on a cost, which changes the parameters of that phase and computes no other gradient. `each` applies a cost to the
+# model, or to all seeds' models at once where they train together on a GPU.
 
 # %%
-source(training.step)
+source(phases.step)
 
 # %% [markdown]
-# The three costs are one line each. Note the *sum* over pixels in the reconstruction cost {eq}`eq-reconstruction`: a mean over the 784 pixels
+# The discriminators see draws of the prior and codes in one mini-batch. The costs themselves are one line each. Note the *sum* over pixels in the reconstruction cost {eq}`eq-reconstruction`: a mean over the 784 pixels
 # would divide its gradient by 392 at the learning rate that the paper gives, and the decoder would hardly learn.
 
 # %%
-source(model.half_squared_error, training.discriminator_loss, training.generator_loss)
+source(phases.discriminator_costs, phases.discriminator_loss, phases.generator_loss, model.half_squared_error)
 
 # %% [markdown]
 # The VAE is the same model without discriminators, and with this divergence in their place: exact for a Gaussian prior; for the

@@ -74,7 +74,7 @@ label_counts = "100, 1000, all"  # which columns of Table 2 to train
 # %%
 import pandas as pd
 
-from aae_lib import figures, training
+from aae_lib import engine, figures
 from aae_lib.config import Rates
 from aae_lib.data import balanced_labels
 from aae_lib.experiments import by_name
@@ -105,7 +105,7 @@ figures.architecture(experiment, pixels=chapter.dataset.dim, classes=chapter.dat
 # 2. an **epoch is one pass over the unlabelled images**, 500 mini-batches, however few labels there are. The labelled images are cycled beside them.
 
 # %%
-source(training.batches)
+source(engine.epoch_order)
 
 # %% [markdown]
 # Labelled examples are drawn at random, evenly over the classes, from the training images; each seed draws its own.

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from aae_lib import claims, notebook, training
+from aae_lib import claims, engine, notebook, phases
 from aae_lib.errors import UserError
 from aae_lib.notebook import Chapter, choices, source
 
@@ -96,7 +96,7 @@ def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> N
     def forbidden(*_: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(training, "step", forbidden)
+    monkeypatch.setattr(engine, "step", forbidden)
     again = Chapter.open(NAME, "A chapter", parameters).train("nn_100")[0]
     assert again.history == first.history
 
@@ -120,7 +120,7 @@ def test_the_table_against_the_paper_has_this_chapter_s_claims(parameters) -> No
 
 
 def test_source_is_the_library_s_own_without_its_docstring() -> None:
-    text = source(training.generator_loss).data
+    text = source(phases.generator_loss).data
     assert "softplus(-fake).mean()" in text
     assert '"""' not in text
-    assert notebook.source(training.step).data.count("descent.step(") == 4
+    assert notebook.source(phases.step).data.count("lower(") == 5  # its definition and four phases

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aae_lib import data
+from aae_lib import data, engine
+from aae_lib.engine import Images, Program
 from aae_lib.experiments import EXPERIMENTS, by_name
-from aae_lib.training import build, fit
+from aae_lib.parzen import Parzen
+from aae_lib.training import build, fit, fit_replicates
 
 pytestmark = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -36,6 +38,73 @@ def test_a_run_on_the_gpu_starts_from_the_cpu_s_weights_and_resumes_to_its_own_b
         assert run.provenance["hardware"]["accelerator"]
     for key, value in ends[0].items():
         assert torch.allclose(value, ends[1][key], rtol=1e-4, atol=1e-6), key
+
+
+def trained(name: str, dataset: data.Dataset, seeds: tuple[int, ...], epochs: int) -> Program:
+    e, device = replace(by_name(name), hidden=50, milestones=(1,)), torch.device("cuda")
+    built = [build(e, dataset.dim, dataset.classes, seed, device) for seed in seeds]
+    images = [Images.of(dataset, e, seed, device) for seed in seeds]
+    program = Program(*zip(*built, strict=True), images, seeds)
+    for epoch in range(1, epochs + 1):
+        program.start(epoch)
+        for _ in range(program.updates):
+            program.advance()
+    return program
+
+
+def vector(program: Program, i: int = 0) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in program.models[i].parameters()])
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_captured_iteration_trains_what_the_plain_one_trains(
+    name: str, digits_archive, monkeypatch
+) -> None:
+    """Over three epochs, with a change of rates, so that it is captured twice."""
+    torch.set_float32_matmul_precision("highest")
+    dataset = data.load(str(digits_archive))
+    captured = trained(name, dataset, (0,), epochs=3)
+    assert captured.graph is not None
+    monkeypatch.setattr(engine, "WARM_UP", 10**9)
+    plain = trained(name, dataset, (0,), epochs=3)
+    assert plain.graph is None
+    assert (vector(plain) - vector(captured)).norm() < 1e-4 * vector(plain).norm()
+    assert captured.costs()[0] == pytest.approx(plain.costs()[0], rel=1e-3)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_replicate_in_company_equals_the_same_seed_alone(name: str, digits_archive) -> None:
+    torch.set_float32_matmul_precision("highest")
+    dataset, seeds = data.load(str(digits_archive)), (0, 1, 5)
+    together = trained(name, dataset, seeds, epochs=2)
+    for i, seed in enumerate(seeds):
+        alone = vector(trained(name, dataset, (seed,), epochs=2))
+        assert (alone - vector(together, i)).norm() < 1e-4 * alone.norm()
+
+
+@needs_gpu
+def test_seeds_train_together_by_default_and_with_tf32(
+    digits_archive, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path))
+    dataset, e = data.load(str(digits_archive)), replace(by_name("mnist_100"), hidden=50)
+    runs = fit_replicates(e, dataset, seeds=[0, 1, 2], epochs=1, device="cuda", quiet=True)
+    assert [run.provenance["together"] for run in runs] == [3, 3, 3]
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+@needs_gpu
+def test_parzen_on_the_gpu_is_that_of_the_cpu() -> None:
+    points, samples = torch.rand(300, 784), torch.rand(5000, 784)
+    found = []
+    for device in ("cpu", "cuda"):
+        parzen = Parzen(points.to(device))
+        for block in samples.to(device).split(1500):
+            parzen.add(block)
+        found.append(parzen.log_likelihood().cpu())
+    assert (found[0] - found[1]).abs().max() < 1e-3
 
 
 def test_a_model_is_built_with_a_generator_of_the_cpu(monkeypatch) -> None:

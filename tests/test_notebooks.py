@@ -160,6 +160,20 @@ def test_the_workflow_has_one_job_for_each_run(tmp_path: Path):
     assert sorted(jobs) == sorted([*runs, *["chapter"] * len(CHAPTERS), "data", "book"])
 
 
+def test_on_a_gpu_all_seeds_of_an_experiment_are_one_job(tmp_path: Path):
+    done = planned(
+        *("--directory", str(tmp_path / "state")),
+        *("--config", "profile=standard", "together=1", "--printshellcmds"),
+        AAE_BUILD=str(tmp_path / "build"),
+        AAE_RUNS=str(tmp_path / "runs"),
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout + done.stderr
+    jobs = re.findall("^rule train_(.*):$", text, flags=re.MULTILINE)
+    assert sorted(jobs) == sorted(f"{n}_0_1_2" for ns in CHAPTERS.values() for n in ns)
+    assert text.count("--seeds 0,1,2") == len(jobs)
+
+
 def test_the_workflow_refuses_an_unknown_profile(tmp_path: Path):
     done = planned(
         *("--directory", str(tmp_path), "--config", "profile=quik"),

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from aae_lib import data, store, training
+from aae_lib import data, engine, phases, store, training
 from aae_lib.config import PROFILES, Rates
+from aae_lib.engine import Images, batch_of, epoch_generator, epoch_order
 from aae_lib.errors import UserError
 from aae_lib.experiments import by_name
-from aae_lib.training import Images, batches, epoch_generator, fit
+from aae_lib.training import fit
 
 CPU = torch.device("cpu")
 
@@ -48,22 +49,23 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_costs_of_the_game_where_nobody_can_tell() -> None:
     logits = torch.zeros(7)
-    assert float(training.discriminator_loss(logits, logits)) == pytest.approx(2 * math.log(2))
-    assert float(training.generator_loss(logits)) == pytest.approx(math.log(2))
+    assert float(phases.discriminator_loss(logits, logits)) == pytest.approx(2 * math.log(2))
+    assert float(phases.generator_loss(logits)) == pytest.approx(math.log(2))
 
 
 def test_costs_of_the_game_against_their_formula() -> None:
     real, fake = torch.randn(9), torch.randn(9)
     d = -(real.sigmoid().log().mean() + (1 - fake.sigmoid()).log().mean())
-    assert float(training.discriminator_loss(real, fake)) == pytest.approx(float(d), rel=1e-5)
+    assert float(phases.discriminator_loss(real, fake)) == pytest.approx(float(d), rel=1e-5)
     g = -fake.sigmoid().log().mean()
-    assert float(training.generator_loss(fake)) == pytest.approx(float(g), rel=1e-5)
+    assert float(phases.generator_loss(fake)) == pytest.approx(float(g), rel=1e-5)
 
 
 def test_an_epoch_is_one_pass_over_the_unlabelled_images(digits) -> None:
     e = small("mnist_100", labels=20, batch_size=30)
     images = Images.of(digits, e, 0, CPU)
-    seen = list(batches(images, e, epoch_generator(0, 1, CPU)))
+    order = epoch_order(images, e, epoch_generator(0, 1, CPU))
+    seen = [batch_of(images, *rows) for rows in zip(*order, strict=True)]
     assert len(seen) == 1600 // 30
     rows = torch.cat([b.x for b in seen])
     assert len(rows.unique(dim=0)) == len(rows)  # each image once; ten that fill no batch wait
@@ -80,7 +82,7 @@ def test_no_label_beside_the_labelled_ones_reaches_training(digits, runs) -> Non
     scrambled[chosen] = digits.train.labels[chosen]
     other = replace(digits, train=replace(digits.train, labels=scrambled), digest="0" * 12)
     with pytest.MonkeyPatch.context() as patch:  # the subset is drawn by the true labels
-        patch.setattr(training, "balanced_labels", lambda *_: chosen)
+        patch.setattr(engine, "balanced_labels", lambda *_: chosen)
         a = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
         b = fit(e, other, seed=0, epochs=1, device="cpu", quiet=True)
     assert equal(weights(a), weights(b))

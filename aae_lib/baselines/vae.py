@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from aae_lib.draws import Source, normal
 from aae_lib.model import AdversarialAutoencoder, half_squared_error
 from aae_lib.priors import Gaussian, Prior
 
@@ -20,12 +20,12 @@ class VariationalAutoencoder(AdversarialAutoencoder):
     """
 
     def reconstruction_costs(
-        self, x: Tensor, target: Tensor, label: Tensor, generator: Generator
+        self, x: Tensor, target: Tensor, label: Tensor, source: Source
     ) -> dict[str, Tensor]:
         """The two parts of the negative bound in nats, batch means. Paper: §2.1, eq. 2."""
         prior = self.experiment.code("z").prior
-        mean, log_variance = self.heads["z"](self.features(x, generator)).chunk(2, 1)
-        epsilon = torch.empty_like(mean).normal_(generator=generator)
+        mean, log_variance = self.heads["z"](self.features(x, source)).chunk(2, 1)
+        epsilon = normal(source, *mean.shape)
         z = mean + (0.5 * log_variance).exp() * epsilon
         logits = self.decode_logits(self.combine({"z": z}, label))
         return {

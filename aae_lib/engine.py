@@ -1,0 +1,357 @@
+"""What makes training fast: data that stays on the device, replicates in one program, and a captured iteration.
+
+Nothing here changes the mathematics of `phases.step`.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import Parameter
+
+from aae_lib.config import Experiment
+from aae_lib.data import Dataset, balanced_labels
+from aae_lib.draws import Draws, Recorder, Request, Source
+from aae_lib.model import AdversarialAutoencoder
+from aae_lib.phases import Batch, Descent, alone, step
+
+WARM_UP = 3
+"""Iterations on a GPU before one is captured: libraries choose their kernels in the first ones."""
+
+
+@dataclass
+class Images:
+    """A data set resident on the device. Pixels stay uint8, as stored, and are scaled to [0, 1] on use.
+
+    Of several replicates, `labelled` and `known` have the replicates first.
+    """
+
+    train: Tensor  # (n, pixels) uint8
+    train_labels: Tensor  # (n,) int64
+    labelled: Tensor  # (l,) int64, rows of `train` whose label may be used
+    known: Tensor  # (n,) int64: the label, or `classes` where it may not be used
+    validation: Tensor
+    validation_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: int
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, experiment: Experiment, seed: int, device: torch.device
+    ) -> Images:
+        """`dataset` on `device`, with the labelled subset that (experiment, seed) draws. Paper: A.2.1."""
+
+        def move(array) -> Tensor:
+            return torch.as_tensor(array, device=device)
+
+        train_labels = move(dataset.train.labels).long()
+        images = cls(
+            train=move(dataset.train.images).flatten(1),
+            train_labels=train_labels,
+            labelled=torch.empty(0, dtype=torch.int64, device=device),
+            known=torch.full_like(train_labels, dataset.classes),
+            validation=move(dataset.validation.images).flatten(1),
+            validation_labels=move(dataset.validation.labels).long(),
+            test=move(dataset.test.images).flatten(1),
+            test_labels=move(dataset.test.labels).long(),
+            classes=dataset.classes,
+        )
+        return images.with_labels(dataset, experiment, seed)
+
+    def with_labels(self, dataset: Dataset, experiment: Experiment, seed: int) -> Images:
+        """The same images with the labelled subset of another replicate."""
+        count = len(dataset.train) if experiment.labels == "all" else experiment.labels or 0
+        chosen = balanced_labels(dataset.train.labels, count, seed) if count else []
+        labelled = torch.as_tensor(chosen, dtype=torch.int64, device=self.train.device)
+        known = torch.full_like(self.train_labels, self.classes)
+        known[labelled] = self.train_labels[labelled]
+        return replace(self, labelled=labelled, known=known)
+
+
+def scale(pixels: Tensor) -> Tensor:
+    """uint8 pixels as float32 in [0, 1]."""
+    return pixels.to(torch.get_default_dtype()).div_(255)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """What seeds all randomness of one epoch (0: the initial weights) of one replicate."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
+
+
+def epoch_generator(seed: int, epoch: int, device: torch.device) -> Generator:
+    """A generator of all randomness of one epoch of one replicate."""
+    return Generator(device).manual_seed(epoch_seed(seed, epoch))
+
+
+def epoch_order(
+    images: Images, experiment: Experiment, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Rows of each mini-batch of one epoch, (updates, batch), and those of the labelled mini-batches beside them.
+
+    An epoch is one pass over the unlabelled images in random order; the labelled ones are cycled. Paper: A.2.1.
+    """
+    size, device = experiment.batch_size, images.train.device
+    updates = len(images.train) // size
+
+    def shuffled(n: int) -> Tensor:
+        return torch.randperm(n, generator=generator, device=device)
+
+    order = shuffled(len(images.train))[: updates * size].view(updates, size)
+    if not experiment.supervised:
+        return order, None
+    count = len(images.labelled)
+    passes = math.ceil(updates * size / count)
+    rows = torch.cat([shuffled(count) for _ in range(passes)])[: updates * size]
+    return order, images.labelled[rows].view(updates, size)
+
+
+def batch_of(images: Images, rows: Tensor, labelled_rows: Tensor | None) -> Batch:
+    """The mini-batch of rows (batch,) or (replicates, batch) of the resident images."""
+    batch = Batch(
+        scale(images.train[rows]), images.train_labels[rows], images.known.gather(-1, rows)
+    )
+    if labelled_rows is None:
+        return batch
+    return batch._replace(
+        labelled_x=scale(images.train[labelled_rows]),
+        labelled_y=images.train_labels[labelled_rows],
+    )
+
+
+class Replicates:
+    """Models of one experiment on stacked parameters, (replicates, …) each.
+
+    Each model's own tensors become views of the stack: what is trained here is at once what each of them holds.
+    """
+
+    def __init__(self, models: Sequence[AdversarialAutoencoder]):
+        self.models, self.experiment = models, models[0].experiment
+        self.template = _Applied(models[0])
+        self.parameters = {
+            name: Parameter(_stack([dict(m.named_parameters())[name] for m in models]))
+            for name, _ in models[0].named_parameters()
+        }
+        self.buffers = {
+            name: _stack([dict(m.named_buffers())[name] for m in models])
+            for name, _ in models[0].named_buffers()
+        }
+
+    def parameters_of(self, phase: str) -> dict[str, Parameter]:
+        """The stacked parameters that `phase` may change."""
+        return {name: self.parameters[name] for name in self.models[0].parameters_of(phase)}
+
+    def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """function(model, *arguments) of every replicate at once; tensors have the replicates first."""
+        source = arguments[-1] if isinstance(arguments[-1], Draws) else None
+        given = arguments if source is None else arguments[:-1]
+        used = 0
+
+        def one(state: dict[str, Tensor], drawn: list[Tensor], *given: Any) -> Any:
+            nonlocal used
+            if source is None:
+                return functional_call(self.template, state, (function, *given))
+            own = Draws(drawn, source.device)
+            result = functional_call(self.template, state, (function, *given, own))
+            used = own.used
+            return result
+
+        state = {f"model.{name}": t for name, t in (self.parameters | self.buffers).items()}
+        in_dims = (0, 0, *(_in_dims(argument) for argument in given))
+        result = vmap(one, in_dims=in_dims)(state, source.left if source else [], *given)
+        if source is not None:
+            source.used += used
+        return result
+
+
+class _Applied(nn.Module):
+    """A model as torch.func can call it: with any function of it."""
+
+    def __init__(self, model: AdversarialAutoencoder):
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(self.model, *arguments)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """`tensors` in one, of which each of them becomes a view.
+
+    Matrices lie transposed in memory, as the batched products make their gradients: else each would be copied.
+    """
+    if tensors[0].ndim == 2:
+        stacked = torch.stack([t.detach().t() for t in tensors]).transpose(1, 2)
+    else:
+        stacked = torch.stack([t.detach() for t in tensors])
+    for tensor, part in zip(tensors, stacked, strict=True):
+        tensor.data = part
+    return stacked
+
+
+def _in_dims(argument: Any) -> Any:
+    if isinstance(argument, dict):
+        return {key: _in_dims(value) for key, value in argument.items()}
+    return 0 if isinstance(argument, Tensor) else None
+
+
+class Program:
+    """Epochs of one or more replicates: one iteration, repeated on tensors that stay where they are.
+
+    On a GPU the iteration is captured as a CUDA graph after a few were run, and then replayed: one launch for
+    its hundreds of kernels. All of it but the capture runs on a CPU too.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[AdversarialAutoencoder],
+        descents: Sequence[Descent],
+        images: Sequence[Images],
+        seeds: Sequence[int],
+    ):
+        self.experiment = models[0].experiment
+        self.models, self.seeds, self.images = models, seeds, images
+        self.device = images[0].train.device
+        self.generators = [Generator(self.device) for _ in seeds]
+        self.updates = len(images[0].train) // self.experiment.batch_size
+        self.position = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.totals: dict[str, Tensor] = {}
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self.captures = self.device.type == "cuda"
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.run = 0  # iterations so far
+        self.together = len(models) > 1
+        if self.together:
+            stack = Replicates(models)
+            self.each, self.descent = stack.each, Descent(stack)
+            _share_memory(self.descent, descents)
+            self.resident = replace(
+                images[0],
+                labelled=torch.stack([i.labelled for i in images]),
+                known=torch.stack([i.known for i in images]),
+            )
+            self.requests = _requests(models[0], images[0])
+            self.drawn = [r.empty(self.device, len(models)) for r in self.requests]
+        else:
+            self.each, self.descent, self.resident = alone(models[0]), descents[0], images[0]
+
+    def start(self, epoch: int) -> None:
+        """Make ready for `epoch`, counted from 1: its order, its randomness, its rates."""
+        for model in self.models:
+            model.train()
+        orders = []
+        for seed, generator, images in zip(self.seeds, self.generators, self.images, strict=True):
+            generator.manual_seed(epoch_seed(seed, epoch))
+            orders.append(epoch_order(images, self.experiment, generator))
+        order, labelled = (
+            None if parts[0] is None else torch.stack(parts, 1) if self.together else parts[0]
+            for parts in zip(*orders, strict=True)
+        )
+        if self.run == 0:
+            self.order, self.labelled_order = order, labelled
+        else:  # a captured iteration reads these very tensors
+            self.order.copy_(order)
+            if labelled is not None:
+                self.labelled_order.copy_(labelled)
+        self.position.zero_()
+        for total in self.totals.values():
+            total.zero_()
+        factor = self.experiment.rate_factor(epoch)
+        if factor != self.descent.factor:  # rates are constants of a captured iteration
+            self.graph, self.descent.factor = None, factor
+
+    def advance(self) -> None:
+        """One iteration, without waiting for the device."""
+        if self.captures and self.graph is None and self.run >= WARM_UP:
+            self._capture()
+        if self.graph:
+            self.graph.replay()
+        else:
+            self._iterate()
+        self.run += 1
+
+    def costs(self) -> list[dict[str, float]]:
+        """The mean of each cost over the epoch so far, for each replicate: the one place that waits for the device."""
+        means = {name: (t / self.position).tolist() for name, t in self.totals.items()}
+        return [{name: m[i] for name, m in means.items()} for i in range(len(self.models))]
+
+    def _iterate(self) -> None:
+        rows = self.order.index_select(0, self.position)[0]
+        labelled = (
+            None
+            if self.labelled_order is None
+            else self.labelled_order.index_select(0, self.position)[0]
+        )
+        batch = batch_of(self.resident, rows, labelled)
+        for name, cost in step(self.each, self.descent, batch, self._source()).items():
+            if name not in self.totals:
+                self.totals[name] = torch.zeros(len(self.models), device=self.device)
+            self.totals[name] += cost
+        self.position += 1
+
+    def _source(self) -> Source:
+        """What is random in one iteration: a generator, or for several replicates the numbers that theirs give."""
+        if not self.together:
+            return self.generators[0]
+        for i, generator in enumerate(self.generators):
+            for request, out in zip(self.requests, self.drawn, strict=True):
+                request.draw(out[i], generator)
+        return Draws(self.drawn, self.device)
+
+    def _capture(self) -> None:
+        """Record one iteration as a CUDA graph. Not yet run on a GPU."""
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        torch.cuda.synchronize(self.device)
+        with torch.cuda.graph(graph):
+            self._iterate()
+        self.graph = graph
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed for the next allocation, where it is glibc; elsewhere do nothing.
+
+    By itself it gives large blocks back to the system. Each iteration then has its gradients' pages mapped and
+    zeroed anew: some 4700 page faults, a tenth of its time.
+    """
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def _requests(model: AdversarialAutoencoder, images: Images) -> list[Request]:
+    """What one iteration of `model` draws, in order: written down while a copy of it makes one."""
+    model = copy.deepcopy(model).train()
+    recorder = Recorder(epoch_generator(0, 0, images.train.device))
+    order, labelled = epoch_order(images, model.experiment, recorder.generator)
+    batch = batch_of(images, order[0], None if labelled is None else labelled[0])
+    step(alone(model), Descent(model), batch, recorder)
+    return recorder.requests
+
+
+def _share_memory(together: Descent, alone: Sequence[Descent]) -> None:
+    """Stack the velocities of `alone` into `together`; theirs become views, as with the parameters."""
+    for phase, quantities in together.memory.items():
+        for quantity, tensors in quantities.items():
+            for name in tensors:
+                parts = [descent.memory[phase][quantity][name] for descent in alone]
+                if quantity == "step":  # Adam counts once for all
+                    tensors[name] = parts[0]
+                    for descent in alone:
+                        descent.memory[phase][quantity][name] = parts[0]
+                else:
+                    tensors[name] = _stack(parts)

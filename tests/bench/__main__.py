@@ -1,0 +1,61 @@
+"""`make bench`: how near the library is to what this machine can do, each figure a ratio measured side by side.
+
+Writes bench.json (a list of name, value, target, ok) and bench_details.json (what was divided by what, curves,
+roofline, machine) to the build folder. Exit code 1 if a figure misses its target. Measure on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import parzen
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the literal transcription
+import training
+
+from aae_lib import store
+
+
+def main() -> int:
+    """Measure everything, print it, write it; returns the exit code."""
+    arguments = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    arguments.add_argument("--no-curves", action="store_true", help="only the figures of the table")
+    options = arguments.parse_args()
+    started = time.monotonic()
+    figures = []
+    print(f"{'figure':22} {'value':>8}  {'target':8} how", flush=True)
+    for measure in (training.figures, parzen.figures):
+        for figure in measure():
+            mark = "ok" if figure.ok else "MISSED"
+            print(
+                f"{figure.name:22} {figure.value:8.3f}  {figure.target:8} {mark}: {figure.how}",
+                flush=True,
+            )
+            figures.append(figure)
+    details = {
+        "how": {figure.name: figure.how for figure in figures},
+        "curves": {} if options.no_curves else training.curves() | parzen.curves(),
+        "provenance": store.provenance("cpu", torch.get_num_threads()),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - started),
+    }
+    rows = [
+        {"name": f.name, "value": round(f.value, 4), "target": f.target, "ok": f.ok}
+        for f in figures
+    ]
+    for name, content in (("bench.json", rows), ("bench_details.json", details)):
+        path = store.build_root() / name
+        store.write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+        print(f"written: {path}")
+    print(f"took {details['seconds'] / 60:.1f} min")
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""The engine changes no result: replicates in company and alone, captured and not, are the same."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from aae_lib import data, draws, engine, store
+from aae_lib.config import Code, Experiment
+from aae_lib.draws import Draws, Recorder
+from aae_lib.engine import Images, Program, epoch_generator
+from aae_lib.errors import UserError
+from aae_lib.experiments import EXPERIMENTS, by_name
+from aae_lib.priors import SwissRoll
+from aae_lib.training import build, fit, fit_replicates
+
+CPU = torch.device("cpu")
+SEEDS = (0, 1, 5)
+
+VARIANTS = {
+    **{name: (name, {}) for name in EXPERIMENTS},
+    "gaussian posterior": ("mnist_100", {"posterior": "gaussian"}),
+    "universal posterior": ("mnist_100", {"posterior": "universal"}),
+    "label to the decoder (§4)": ("fig2_gaussian", {"decoder_label": True}),
+    "label to the discriminator (§2.3)": (
+        "fig2_mixture",
+        {"discriminator_label": True, "labels": 100},
+    ),
+    "swiss roll (§2.3)": (
+        "fig2_gaussian",
+        {"discriminator_label": True, "labels": 100, "codes": (Code("z", SwissRoll()),)},
+    ),
+    "batch norm and input dropout (A.2.2, A.3)": (
+        "mnist_100",
+        {"batch_norm": "autoencoder", "input_dropout": 0.2},
+    ),
+    "sum of codes (§7)": ("mnist_100", {"combine": "sum", "head_distance": 3.0}),
+    "fixed heads (§7)": ("mnist_100", {"combine": "sum", "head_scale": 10.0}),
+    "linear output": ("fig2_gaussian", {"output": "linear"}),
+}
+
+
+@pytest.fixture(scope="module")
+def digits(digits_archive) -> data.Dataset:
+    return data.load(str(digits_archive))
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def variant(name: str) -> Experiment:
+    base, changes = VARIANTS[name]
+    experiment = replace(by_name(base), hidden=20, **changes)
+    counted = isinstance(experiment.labels, int)
+    return replace(experiment, labels=min(experiment.labels, 100)) if counted else experiment
+
+
+def program(experiment: Experiment, digits: data.Dataset, *seeds: int) -> Program:
+    built = [build(experiment, digits.dim, digits.classes, seed, CPU) for seed in seeds]
+    images = [Images.of(digits, experiment, seed, CPU) for seed in seeds]
+    return Program(*zip(*built, strict=True), images, seeds)
+
+
+def trained(these: Program, iterations: int) -> Program:
+    for i in range(iterations):
+        if i % these.updates == 0:
+            these.start(epoch=i // these.updates + 1)
+        these.advance()
+    return these
+
+
+def vector(these: Program, i: int) -> torch.Tensor:
+    """All that one replicate consists of: parameters and batch statistics."""
+    return torch.cat([t.flatten().double() for t in these.models[i].state_dict().values()])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_replicate_in_company_equals_the_same_seed_alone(name, digits, double_precision) -> None:
+    e = variant(name)
+    company = trained(program(e, digits, *SEEDS), iterations=20)  # into the second epoch
+    for i, seed in enumerate(SEEDS):
+        alone = trained(program(e, digits, seed), iterations=20)
+        assert torch.allclose(vector(alone, 0), vector(company, i), rtol=1e-8, atol=1e-11)
+        assert alone.costs()[0] == pytest.approx(company.costs()[i], rel=1e-9)
+    assert not torch.allclose(vector(company, 0), vector(company, 1), rtol=1e-3)
+
+
+def test_in_single_precision_they_differ_by_less_than_1e_4_after_50_iterations(digits) -> None:
+    for name in EXPERIMENTS:
+        e = variant(name)
+        company = trained(program(e, digits, *SEEDS), iterations=50)
+        for i, seed in enumerate(SEEDS):
+            alone = vector(trained(program(e, digits, seed), iterations=50), 0)
+            assert (alone - vector(company, i)).norm() < 1e-4 * alone.norm(), name
+
+
+def test_replicates_in_company_land_in_the_store_like_others(digits, runs) -> None:
+    """One that is there is loaded, one that is half done is resumed; each can go on alone or in company."""
+    e = variant("mnist_100")
+    options = {"device": "cpu", "quiet": True}
+    fit(e, digits, seed=1, epochs=1, **options)
+    fit(e, digits, seed=2, epochs=2, **options)
+    before = store.checkpoint_path(e.on(digits), 2, 2).read_bytes()
+    together = fit_replicates(e, digits, seeds=[3, 0, 1, 2], epochs=2, together=True, **options)
+    assert [run.seed for run in together] == [3, 0, 1, 2]
+    assert store.checkpoint_path(e.on(digits), 2, 2).read_bytes() == before
+    assert [run.provenance.get("together") for run in together] == [2, 2, 1, 1]
+    loaded = fit_replicates(e, digits, seeds=[0, 3], epochs=2, **options)
+    for run, again in zip((together[1], together[0]), loaded, strict=True):
+        for key, value in run.model.state_dict().items():
+            assert torch.equal(value, again.model.state_dict()[key])
+        assert run.history == again.history
+    assert fit(e, digits, seed=0, epochs=3, **options).history["epoch"] == [1, 2, 3]
+
+
+def test_company_resumed_to_the_bit(digits, runs, monkeypatch, tmp_path) -> None:
+    e, options = variant("mnist_100"), {"device": "cpu", "quiet": True, "together": True}
+    whole = fit_replicates(e, digits, seeds=SEEDS, epochs=3, **options)
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "parts"))
+    fit_replicates(e, digits, seeds=SEEDS, epochs=1, **options)
+    for run, again in zip(
+        whole, fit_replicates(e, digits, seeds=SEEDS, epochs=3, **options), strict=True
+    ):
+        for key, value in run.model.state_dict().items():
+            assert torch.equal(value, again.model.state_dict()[key]), key
+
+
+def test_one_that_diverges_costs_the_others_nothing(digits, runs, monkeypatch) -> None:
+    e = variant("fig2_gaussian")
+    costs = Program.costs
+
+    def one_bad(self: Program) -> list[dict[str, float]]:
+        return [
+            c | ({"reconstruction": float("nan")} if i == 1 else {})
+            for i, c in enumerate(costs(self))
+        ]
+
+    monkeypatch.setattr(Program, "costs", one_bad)
+    with pytest.raises(UserError, match="seed 1 diverged in epoch 1: reconstruction is not finite"):
+        fit_replicates(e, digits, seeds=SEEDS, epochs=2, device="cpu", quiet=True, together=True)
+    saved = {seed: list(store.checkpoints(e.on(digits), seed)) for seed in SEEDS}
+    assert saved == {0: [1], 1: [], 5: [1]}
+
+
+def test_what_a_captured_iteration_reads_and_writes_stays_in_its_place(digits) -> None:
+    these = trained(program(variant("mnist_100"), digits, *SEEDS), iterations=1)
+
+    def places() -> dict[str, int]:
+        tensors = {
+            "order": these.order,
+            "labelled": these.labelled_order,
+            "position": these.position,
+            **these.totals,
+            **these.descent.state(),
+            **{f"{i}": t for i, t in enumerate(these.drawn)},
+            **dict(these.models[0].named_parameters()),
+        }
+        return {name: tensor.data_ptr() for name, tensor in tensors.items()}
+
+    before = places()
+    trained(these, iterations=these.updates + 2)
+    assert places() == before
+
+
+class RecordedGraph:
+    """Stands for torch.cuda.CUDAGraph: its capture computes nothing, its replay makes one iteration."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        self.generators: list[torch.Generator] = []
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        self.generators.append(generator)
+
+
+def test_an_iteration_is_captured_after_a_few_and_again_when_the_rates_change(
+    digits, monkeypatch
+) -> None:
+    """The control flow of the GPU path on a CPU: what it trains is what the plain path trains."""
+    e = replace(variant("mnist_100"), milestones=(2,))
+    plain = trained(program(e, digits, 0), iterations=60)
+    these = program(e, digits, 0)
+    iterate = these._iterate
+
+    @contextmanager
+    def capture(graph: RecordedGraph):
+        assert graph.generators == these.generators
+        monkeypatch.setattr(these, "_iterate", lambda: None)
+        yield
+        monkeypatch.setattr(these, "_iterate", iterate)
+        graph.replay = iterate
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(these, "captures", True)
+    RecordedGraph.made = 0
+    trained(these, iterations=60)  # 16 in an epoch
+    assert RecordedGraph.made == 2
+    assert torch.equal(vector(plain, 0), vector(these, 0))
+    assert plain.costs() == these.costs()
+
+
+def test_draws_are_the_generator_s_own_numbers_in_order() -> None:
+    recorder = Recorder(epoch_generator(0, 1, CPU))
+    made = [
+        draws.normal(recorder, 40, 3),
+        draws.uniform(recorder, 7),
+        draws.integers(recorder, 10, 50),
+        draws.kept(recorder, 0.2, 30, 4),
+    ]
+    assert [r.kind for r in recorder.requests] == ["normal", "uniform", "integers", "kept"]
+    again, replay = epoch_generator(0, 1, CPU), Draws(made, CPU)
+    for request, first in zip(recorder.requests, made, strict=True):
+        assert torch.equal(request.draw(request.empty(CPU, 1)[0], again), first)
+        assert replay.next(request) is first
+    assert made[2].min() == 0 and made[2].max() == 9
+    assert set(made[3].flatten().tolist()) == {0.0, 1.0}
+
+
+def test_draws_refuse_what_was_not_drawn() -> None:
+    source = Draws([torch.zeros(3)], CPU)
+    with pytest.raises(ValueError, match="not what was drawn at place 0"):
+        draws.normal(source, 4)
+    draws.normal(source, 3)
+    with pytest.raises(ValueError, match="place 1"):
+        draws.normal(source, 3)
+
+
+def test_each_replicate_has_its_own_order_labels_and_noise(digits) -> None:
+    these = trained(program(variant("mnist_100"), digits, *SEEDS), iterations=1)
+    for tensor in (*these.drawn, these.order[0], these.labelled_order[0], these.resident.known):
+        if tensor.dtype != torch.int64 or tensor.shape[-1] > 10:
+            assert not torch.equal(tensor[0], tensor[1])
+
+
+def test_the_epochs_of_a_seed_are_seeded_apart() -> None:
+    assert len({engine.epoch_seed(s, e) for s in range(20) for e in range(50)}) == 1000
