@@ -3,6 +3,7 @@
     notebooks/NN_slug.ipynb ── run ──► _build/chapters ── build ──► _build/html
                                              └──────── publish ──► book/chapters, data/results
 
+What `make bench` measured goes the same way: from _build into the page "How fast", and to data/bench.
 A notebook counts only if it ran from top to bottom without an error and its source has not changed
 since; everything here refuses others. What existed before stays until its successor is complete.
 """
@@ -71,6 +72,11 @@ class Project:
     def published_results(self) -> Path:
         """Results that are tracked: the published evidence."""
         return self.root / "data" / "results"
+
+    @property
+    def published_bench(self) -> Path:
+        """What `make bench` measured, tracked."""
+        return self.root / "data" / "bench"
 
     def source(self, chapter: str) -> Path:
         """The chapter's source, py:percent."""
@@ -400,6 +406,25 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     (source / "generated").mkdir()
     (source / "generated" / "summary.md").write_text(summary(evidence))
     (source / "generated" / "scorecard.md").write_text(scorecard(evidence, here))
+    _stage_speed(project, source / "generated", published)
+
+
+def _stage_speed(project: Project, folder: Path, published: bool) -> None:
+    """speed.md and its pictures, from this machine's `make bench` or else from the published one."""
+    from aae_lib import bench  # brings matplotlib along, which no other command needs
+
+    here = None if published else bench.load(project.build)
+    measured = here or bench.load(project.published_bench)
+    if measured is None:
+        parts = ["Nothing has been measured yet: `make bench` does it.\n"]
+    else:
+        whose = "this machine" if here else "the published measurement"
+        parts = [f"From {whose}: {measured.made}.\n", _raw_html(bench.table(measured))]
+        for picture in bench.pictures(measured):
+            (folder / f"{picture.name}.png").write_bytes(picture.png)
+            figure = f"```{{figure}} {folder.name}/{picture.name}.png\n:alt: {picture.alt}\n"
+            parts.append(f"{figure}\n{picture.caption}\n```\n")
+    (folder / "speed.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 def summary(rows: Sequence[claims.Row]) -> str:
@@ -438,15 +463,18 @@ def _raw_html(lines: Sequence[str]) -> str:
 
 
 def publish(project: Project, names: Sequence[str] = (), force: bool = False) -> list[Path]:
-    """Copy executed chapters and their results to the tracked folders, and renew README's results.
+    """Copy executed chapters, their results and the bench's to the tracked folders, and renew README's results.
 
     All of this machine's chapters if `names` is empty. Everything is checked before anything is
     written. Raises UserError for a chapter that is not to be shown, a smoke run, a seed other than
-    0, data other than MNIST, results of another execution, and, unless `force`, a shorter profile
-    than the published one.
+    0, data other than MNIST, results of another execution, a bench that is damaged or without curves,
+    and, unless `force`, a shorter profile than the published one.
     """
+    from aae_lib import bench
+
     names = names or [c for c in project.names() if (project.chapters / f"{c}.ipynb").exists()]
-    if not names:
+    measured = bench.load(project.build)
+    if not names and measured is None:
         raise UserError("there is no executed chapter to publish; 'make book' makes them.")
     writes: dict[Path, bytes] = {}
     for chapter in names:
@@ -463,14 +491,22 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
                 )
         writes[project.published / notebook.name] = notebook.read_bytes()
         writes[tracked] = results
-        for path, content in list(writes.items()):
-            for private in project.root, project.build, sys.prefix:
-                if f"{private}/".encode() in content:
-                    raise UserError(
-                        f"{path.name} holds a path of this machine, {private}; print no such paths."
-                    )
         if picture := landing_picture(notebook):
             writes[project.root / "book" / "_static" / "landing.png"] = picture
+    if measured is not None:
+        if measured.curves is None:
+            raise UserError(
+                f"{project.build / bench.FILES[0]} was measured without curves, which the page needs; "
+                "run 'make bench' again."
+            )
+        for name in bench.FILES:
+            writes[project.published_bench / name] = (project.build / name).read_bytes()
+    for path, content in writes.items():
+        for private in project.root, project.build, sys.prefix:
+            if f"{private}/".encode() in content:
+                raise UserError(
+                    f"{path.name} holds a path of this machine, {private}; print no such paths."
+                )
     for path, content in writes.items():
         store.write_atomically(path, content)
     readme = project.root / "README.md"
@@ -580,7 +616,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = commands.add_parser(
         "publish",
         help="copy executed chapters and results to their tracked places",
-        description="Copy chapters to book/chapters, results to data/results, and renew README's results. "
+        description="Copy chapters to book/chapters, results to data/results, what 'make bench' measured to "
+        "data/bench, and renew README's results. "
         "Smoke runs, and chapters that failed or are stale, are refused.",
     )
     out.add_argument(

@@ -64,7 +64,7 @@ class Parzen:
         self.centre = points.mean(0)
         self.points = (points - self.centre).float()
         self.half_norms = _half_squared_norms(self.points)
-        if not self.points.abs().amax() < LARGEST:
+        if not _usable(self.points):
             raise UserError("Parzen estimate: some points are not finite.")
         self.precisions = torch.tensor(self.sigmas, device=device).double().pow(-2)[:, None]
 
@@ -89,8 +89,7 @@ class Parzen:
                 f"Parzen estimate: samples must be float32 or float64 of shape (m, {dim}), as the points are; "
                 f"found {samples.dtype} {tuple(samples.shape)}."
             )
-        least, most = samples.aminmax() if len(samples) else (0, 0)  # NaN, if there is one
-        if not -LARGEST < least <= most < LARGEST:
+        if len(samples) and not _usable(samples):
             bad = int((~(samples.abs() < LARGEST)).any(1).sum())
             raise UserError(
                 f"Parzen estimate: {bad} of {len(samples)} samples are not finite. The model that draws them "
@@ -265,6 +264,12 @@ def _load(path: Path, key: dict[str, object]) -> dict[str, Tensor]:
     if differs := [name for name in key if found.get(name) != key[name]]:
         raise UserError(f"{path} is of another estimate: its {', '.join(differs)} differ. {remedy}")
     return tensors
+
+
+def _usable(x: Tensor) -> bool:
+    """Whether all numbers are finite, and small enough for float32 to hold their squares."""
+    least, most = x.aminmax()  # NaN where there is one, which is in no range
+    return bool((least > -LARGEST) & (most < LARGEST))
 
 
 def _half_squared_norms(x: Tensor) -> Tensor:

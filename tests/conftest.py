@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from aae_lib import data
 from aae_lib.errors import UserError
+
+BENCH = Path(__file__).parent / "bench"
+SECONDS = {
+    "ours": 2.0, "literal": 4.0, "products": 1.0, "limit": 1.5, "together": 3.0, "apart": 4.0,
+    "pythae": 5.0, "one": 2.0, "grid": 4.0, "numpy": 8.0,
+}  # fmt: skip
+"""What the bench is told that its work took; anything else took 1 s."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,3 +67,49 @@ def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         note="Synthetic blobs, for tests.",
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def bench_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    """What `make bench` writes, with `SECONDS` for a clock, nothing computed and scikit-learn not installed."""
+    sys.path.insert(0, str(BENCH))
+    import parzen
+    import torch
+    import training
+
+    spec = importlib.util.spec_from_file_location("bench_main", BENCH / "__main__.py")
+    main = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(main)
+
+    class Work:
+        """A program, the bare products or a contender that is never set to work."""
+
+        flop = 10**9
+        descent = SimpleNamespace(parameters={"generator": {"weight": torch.empty(1000, 1000)}})
+
+        def __init__(self, *_) -> None: ...
+        def __call__(self) -> None: ...
+
+        advance = multiply = multiply_and_update = close = __call__
+
+    def taken(work, rounds, calls=1) -> dict[str, float]:
+        return {name: SECONDS.get(name, 1.0) for name in work}
+
+    folder = tmp_path_factory.mktemp("bench")
+    images = parzen.images
+    told = SimpleNamespace(stdout="[0.25, 1.0]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AAE_BUILD", str(folder))
+        patch.setattr(sys, "argv", ["bench"])
+        patch.setattr(torch, "rand", torch.empty)  # costs nothing until it is written to
+        for name in "program", "Products", "Contender":
+            patch.setattr(training, name, Work)
+        patch.setattr(training, "find_spec", lambda name: name)
+        patch.setattr(parzen, "find_spec", lambda name: None)
+        patch.setattr(parzen, "images", lambda n, seed: images(min(n, 40), seed))
+        process = SimpleNamespace(run=lambda *_, **__: told, PIPE=None)
+        patch.setattr(parzen, "subprocess", process)
+        for module in training, parzen:
+            patch.setattr(module, "interleaved", taken)
+        assert main.main() == 1  # what is not installed is no success
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

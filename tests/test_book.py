@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -240,8 +241,23 @@ def remote_addresses(page: Path) -> list[str]:
     return parser.found
 
 
-def test_the_book_builds_without_a_warning_and_reads_without_a_network(project: Project):
+def write_bench(folder: Path, files: Mapping[str, bytes], value: float = 0.5) -> Path:
+    """What `make bench` leaves, its first figure at `value`; returns bench.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    table = folder / "bench.json"
+    rows = json.loads(table.read_bytes())
+    rows[0]["value"] = value
+    table.write_text(json.dumps(rows))
+    return table
+
+
+def test_the_book_builds_without_a_warning_and_reads_without_a_network(
+    project: Project, bench_files: Mapping[str, bytes]
+):
     write_executed(project, project.chapters)
+    write_bench(project.build, bench_files)
     page = book.build(project)
     pages = list(page.parent.rglob("*.html"))
     assert {"intro.html", "scorecard.html", "01_tiny.html"} <= {path.name for path in pages}
@@ -253,6 +269,10 @@ def test_the_book_builds_without_a_warning_and_reads_without_a_network(project: 
     assert re.search('<script[^>]* src="[./]*_static/tex-svg.js', chapter)
     assert (page.parent / "_static" / "tex-svg.js").stat().st_size > 1_000_000
     assert "landing.png" in (page.parent / "intro.html").read_text()
+    speed = (page.parent / "speed.html").read_text()
+    pictures = re.findall(r'<img alt="(?:Roofline|Two panels)[^"]*" src="([^"]+)"', speed)
+    assert len(pictures) == 3
+    assert all((page.parent / path).exists() for path in pictures)
 
 
 def test_a_book_that_does_not_build_leaves_the_last_one(project: Project):
@@ -303,6 +323,35 @@ def test_the_scorecard_shows_published_evidence_beside_this_machines(project: Pr
     assert "16.00" in here and ">reproduced<" in here
     assert sum("<td id=" in line for line in lines) == len(claims.load())
     assert "90.00" in (generated / "summary.md").read_text()
+
+
+def test_speed_is_this_machines_or_else_the_published_one(
+    project: Project, bench_files: Mapping[str, bytes]
+):
+    source = project.build / "source"
+    text = source / "generated" / "speed.md"
+    book.stage(project, source)
+    assert "make bench" in text.read_text()
+    write_bench(project.published_bench, bench_files, value=0.25)
+    book.stage(project, source)
+    assert "<td>0.250</td>" in text.read_text() and "From the published" in text.read_text()
+    write_bench(project.build, bench_files, value=0.75)
+    for published, value in ((False, "0.750"), (True, "0.250")):
+        book.stage(project, source, published)
+        assert f"<td>{value}</td>" in text.read_text()
+    pictures = re.findall(r"\{figure\} (\S+)\n:alt: \S", text.read_text())
+    assert len(pictures) == 3
+    assert all((source / path).exists() for path in pictures)
+
+
+@pytest.mark.parametrize("where", ["build", "published_bench"])
+def test_a_damaged_bench_is_refused_by_name(
+    project: Project, bench_files: Mapping[str, bytes], where: str
+):
+    table = write_bench(getattr(project, where), bench_files)
+    table.write_bytes(table.read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"cannot read .*{re.escape(str(table))}.*'make bench'"):
+        book.stage(project, project.build / "source")
 
 
 def unexecuted(notebook):
@@ -362,6 +411,54 @@ def test_publishing_copies_chapter_and_results_and_renews_the_readme(project: Pr
     text = (project.root / "README.md").read_text()
     assert text.startswith(f"before\n{begin}\n") and text.endswith(f"{end}\nafter\n")
     assert "16.00" in text and "old" not in text
+
+
+def test_publishing_copies_what_the_bench_measured(
+    project: Project, bench_files: Mapping[str, bytes]
+):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    table = write_bench(project.build, bench_files)
+    written = book.publish(project)
+    details = table.with_name("bench_details.json")
+    for path in table, details:
+        assert (project.published_bench / path.name).read_bytes() == path.read_bytes()
+    assert [path.name for path in written[-2:]] == [table.name, details.name]
+
+
+def spoilt_path(details: dict, project: Project) -> None:
+    details["provenance"]["commit"] = f"of {project.root}/repository"
+
+
+def spoilt_curves(details: dict, project: Project) -> None:
+    details["curves"] = {}
+
+
+def spoilt_figures(details: dict, project: Project) -> None:
+    del details["how"]["parzen_grid"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (spoilt_path, "holds a path of this machine"),
+        (spoilt_curves, "without curves.*'make bench'"),
+        (spoilt_figures, "bench_details.json: there is no 'parzen_grid'"),
+    ],
+)
+def test_a_bench_that_is_no_evidence_is_not_published(
+    project: Project, bench_files: Mapping[str, bytes], spoil: Callable, told: str
+):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    path = write_bench(project.build, bench_files).with_name("bench_details.json")
+    details = json.loads(path.read_bytes())
+    spoil(details, project)
+    path.write_text(json.dumps(details))
+    with pytest.raises(UserError, match=told):
+        book.publish(project)
+    assert not project.published_bench.exists()
+    assert not project.published_results.exists()
 
 
 @pytest.mark.parametrize(
