@@ -47,7 +47,7 @@ chapter: setup ## execute one chapter: make chapter CHAPTER=07
 published: setup ## build the book from the published chapters, training nothing
 	@$(RUN) -m aae_lib.book build --published
 
-publish: setup ## copy this machine's chapters and results to book/chapters and data/results
+publish: setup ## copy this machine's chapters, results and bench to book/chapters and data/
 	@$(RUN) -m aae_lib.book publish $(CHAPTER)
 
 test: setup ## run the tests

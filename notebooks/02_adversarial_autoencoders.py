@@ -133,7 +133,12 @@ source(phases.step)
 # would divide its gradient by 392 at the learning rate that the paper gives, and the decoder would hardly learn.
 
 # %%
-source(phases.discriminator_costs, phases.discriminator_loss, phases.generator_loss, model.half_squared_error)
+source(
+    phases.discriminator_costs,
+    phases.discriminator_loss,
+    phases.generator_loss,
+    model.half_squared_error,
+)
 
 # %% [markdown]
 # The VAE is the same model without discriminators, and with this divergence in their place: exact for a Gaussian prior; for the
