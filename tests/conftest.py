@@ -113,3 +113,16 @@ def bench_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]
             patch.setattr(module, "interleaved", taken)
         assert main.main() == 1  # what is not installed is no success
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def digits(digits_archive: Path) -> data.Dataset:
+    """The easy digits, loaded."""
+    return data.load(str(digits_archive))
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run store of the test's own."""
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"

@@ -4,55 +4,21 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from variants import VARIANTS
 
 from aae_lib import data, draws, engine, store
-from aae_lib.config import Code, Experiment
+from aae_lib.config import Experiment
 from aae_lib.draws import Draws, Recorder
 from aae_lib.engine import Images, Program, epoch_generator
 from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS, by_name
-from aae_lib.priors import SwissRoll
 from aae_lib.training import build, fit, fit_replicates
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 5)
-
-VARIANTS = {
-    **{name: (name, {}) for name in EXPERIMENTS},
-    "gaussian posterior": ("mnist_100", {"posterior": "gaussian"}),
-    "universal posterior": ("mnist_100", {"posterior": "universal"}),
-    "label to the decoder (§4)": ("fig2_gaussian", {"decoder_label": True}),
-    "label to the discriminator (§2.3)": (
-        "fig2_mixture",
-        {"discriminator_label": True, "labels": 100},
-    ),
-    "swiss roll (§2.3)": (
-        "fig2_gaussian",
-        {"discriminator_label": True, "labels": 100, "codes": (Code("z", SwissRoll()),)},
-    ),
-    "batch norm and input dropout (A.2.2, A.3)": (
-        "mnist_100",
-        {"batch_norm": "autoencoder", "input_dropout": 0.2},
-    ),
-    "sum of codes (§7)": ("mnist_100", {"combine": "sum", "head_distance": 3.0}),
-    "fixed heads (§7)": ("mnist_100", {"combine": "sum", "head_scale": 10.0}),
-    "linear output": ("fig2_gaussian", {"output": "linear"}),
-}
-
-
-@pytest.fixture(scope="module")
-def digits(digits_archive) -> data.Dataset:
-    return data.load(str(digits_archive))
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 import torch
 from literal import Literal
 from torch.nn.functional import one_hot
+from variants import VARIANTS
 
 from aae_lib.baselines.vae import VariationalAutoencoder, kl_divergence
 from aae_lib.config import Code, Experiment, Rates
-from aae_lib.experiments import EXPERIMENTS, by_name
+from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
 from aae_lib.phases import Batch, Descent, alone, step
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture
@@ -39,25 +40,6 @@ def batch(seed: int = 1) -> Batch:
     label = torch.arange(SIZE) % CLASSES
     known = torch.where(torch.arange(SIZE) < 5, label, CLASSES)
     return Batch(x, label, known, x.flip(0), label.flip(0))
-
-
-VARIANTS = {
-    **{name: (name, {}) for name in EXPERIMENTS},
-    "gaussian posterior": ("mnist_100", {"posterior": "gaussian"}),
-    "universal posterior": ("mnist_100", {"posterior": "universal"}),
-    "label to the decoder (§4)": ("fig2_gaussian", {"decoder_label": True}),
-    "label to the discriminator (§2.3)": (
-        "fig2_mixture",
-        {"discriminator_label": True, "labels": 10},
-    ),
-    "batch norm": ("mnist_100", {"batch_norm": "autoencoder", "input_dropout": 0.2}),
-    "sum of codes (§7)": (
-        "mnist_100",
-        {"combine": "sum", "head_distance": 3.0, "labels": 10},
-    ),
-    "fixed heads (§7)": ("mnist_100", {"combine": "sum", "head_scale": 10.0}),
-    "linear output": ("fig2_gaussian", {"output": "linear"}),
-}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,17 +21,6 @@ from aae_lib.experiments import by_name
 from aae_lib.training import fit
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="session")
-def digits(digits_archive) -> data.Dataset:
-    return data.load(str(digits_archive))
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
 
 
 def small(name: str, **changes):

@@ -68,6 +68,9 @@ class Products:
     def __init__(self, experiment: Experiment):
         e, b = experiment, experiment.batch_size
         self.model, self.descent = build(e, PIXELS, CLASSES, 0, CPU)
+        self.descent.factor = (
+            0.0  # the products' inputs are random: weights that moved by them would overflow
+        )
         self.gradients = {
             phase: {name: torch.full_like(p, 1e-6) for name, p in parameters.items()}
             for phase, parameters in self.descent.parameters.items()
