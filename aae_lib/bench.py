@@ -238,11 +238,9 @@ def roofline(curves: Curves) -> tuple[Figure, str, str]:
 
 def iteration(curves: Curves) -> tuple[Figure, str, str]:
     """Time of an iteration against hidden units, and of several replicates against their number."""
-    figure = Figure(figsize=(WIDTH, 0.5 * WIDTH), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _panels()
     units, replicates = curves.units, curves.replicates
-    left.set(xscale="log", yscale="log", title="One model")
-    left.set(xlabel="hidden units per layer", ylabel="ms per iteration")
+    left.set(title="One model", xlabel="hidden units per layer", ylabel="ms per iteration")
     lines = {
         "phases one by one": (OTHER, units["literal"]),
         "ours": (OURS, units["ours"]),
@@ -272,11 +270,9 @@ def iteration(curves: Curves) -> tuple[Figure, str, str]:
 
 def parzen(curves: Curves) -> tuple[Figure, str, str]:
     """Time of the Parzen estimate against samples, and against the number of sigmas."""
-    figure = Figure(figsize=(WIDTH, 0.5 * WIDTH), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = _panels()
     samples, sigmas = curves.samples, curves.sigmas
-    left.set(xscale="log", yscale="log", title=f"{curves.points:,} images")
-    left.set(xlabel="samples", ylabel="seconds")
+    left.set(title=f"{curves.points:,} images", xlabel="samples", ylabel="seconds")
     lines = {
         "ours, ten σ": (LIMIT, samples["ten sigmas"]),
         "ours, one σ": (OURS, samples["one sigma"]),
@@ -298,6 +294,14 @@ def parzen(curves: Curves) -> tuple[Figure, str, str]:
     )
     alt = "Two panels: seconds of the Parzen estimate against samples, and against the number of sigmas"
     return figure, alt, caption
+
+
+def _panels() -> tuple[Figure, Axes, Axes]:
+    """A figure with two panels, the left one with logarithmic axes."""
+    figure = Figure(figsize=(WIDTH, 0.5 * WIDTH), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.set(xscale="log", yscale="log")
+    return figure, left, right
 
 
 def _lines(axes: Axes, x: np.ndarray, lines: Mapping[str, tuple[Look, np.ndarray]]) -> None:

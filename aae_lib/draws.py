@@ -7,6 +7,7 @@ replicate's numbers are drawn in place into one tensor for all, and the iteratio
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,6 +76,12 @@ class Draws:
 
 
 Source = Generator | Recorder | Draws
+
+
+def seed_of(*parts: object) -> int:
+    """A generator's seed that follows from `parts`, such as a replicate and an epoch; others give another."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 def normal(source: Source, *shape: int) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from torch.nn import Parameter
 
 from aae_lib.config import Experiment
 from aae_lib.data import Dataset, balanced_labels
-from aae_lib.draws import Draws, Recorder, Request, Source
+from aae_lib.draws import Draws, Recorder, Request, Source, seed_of
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Batch, Descent, alone, step
 
@@ -84,14 +83,9 @@ def scale(pixels: Tensor) -> Tensor:
     return pixels.to(torch.get_default_dtype()).div_(255)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """What seeds all randomness of one epoch (0: the initial weights) of one replicate."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
-
-
 def epoch_generator(seed: int, epoch: int, device: torch.device) -> Generator:
-    """A generator of all randomness of one epoch of one replicate."""
-    return Generator(device).manual_seed(epoch_seed(seed, epoch))
+    """A generator of all randomness of one epoch (0: the initial weights) of one replicate."""
+    return Generator(device).manual_seed(seed_of(seed, epoch))
 
 
 def epoch_order(
@@ -252,7 +246,7 @@ class Program:
             model.train()
         orders = []
         for seed, generator, images in zip(self.seeds, self.generators, self.images, strict=True):
-            generator.manual_seed(epoch_seed(seed, epoch))
+            generator.manual_seed(seed_of(seed, epoch))
             orders.append(epoch_order(images, self.experiment, generator))
         order, labelled = (
             None if parts[0] is None else torch.stack(parts, 1) if self.together else parts[0]

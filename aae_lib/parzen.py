@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from aae_lib import store
+from aae_lib.draws import seed_of
 from aae_lib.errors import UserError
 from aae_lib.training import CHECKPOINT_SECONDS, choose_device
 
@@ -219,7 +220,10 @@ def estimate(
         saved = time.monotonic()
         while parzen.count < count:
             size = min(block, count - parzen.count)
-            samples = draw(size, _generator(seed, parzen.count // block, target))
+            generator = Generator(target).manual_seed(
+                seed_of("parzen", seed, parzen.count // block)  # no epoch of training has it
+            )
+            samples = draw(size, generator)
             if len(samples) != size:
                 raise UserError(f"Parzen estimate: asked for {size} samples, got {len(samples)}.")
             parzen.add(samples)
@@ -276,12 +280,6 @@ def _half_squared_norms(x: Tensor) -> Tensor:
     """‖x‖²/2 of rows (n, D) in float64, shape (n,); a few rows at a time, whose float64 copies stay in the cache."""
     norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in x.split(500)]
     return torch.cat(norms).square_() / 2
-
-
-def _generator(seed: int, block: int, device: torch.device) -> Generator:
-    """The generator of one block of samples; it shares no numbers with those of training."""
-    digest = hashlib.sha256(f"parzen/{seed}/{block}".encode()).digest()
-    return Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def _digest(points: Tensor) -> str:

@@ -90,7 +90,7 @@ def bench_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]
         def __init__(self, *_) -> None: ...
         def __call__(self) -> None: ...
 
-        advance = multiply = multiply_and_update = close = __call__
+        advance = multiply = multiply_and_update = update = close = __call__
 
     def taken(work, rounds, calls=1) -> dict[str, float]:
         return {name: SECONDS.get(name, 1.0) for name in work}

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from variants import VARIANTS
+from variants import VARIANTS, program, trained, vector
 
-from aae_lib import data, draws, engine, store
+from aae_lib import draws, store
 from aae_lib.config import Experiment
 from aae_lib.draws import Draws, Recorder
-from aae_lib.engine import Images, Program, epoch_generator
+from aae_lib.engine import Program, epoch_generator
 from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS, by_name
-from aae_lib.training import build, fit, fit_replicates
+from aae_lib.training import fit, fit_replicates
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 5)
@@ -33,25 +33,6 @@ def variant(name: str) -> Experiment:
     experiment = replace(by_name(base), hidden=20, **changes)
     counted = isinstance(experiment.labels, int)
     return replace(experiment, labels=min(experiment.labels, 100)) if counted else experiment
-
-
-def program(experiment: Experiment, digits: data.Dataset, *seeds: int) -> Program:
-    built = [build(experiment, digits.dim, digits.classes, seed, CPU) for seed in seeds]
-    images = [Images.of(digits, experiment, seed, CPU) for seed in seeds]
-    return Program(*zip(*built, strict=True), images, seeds)
-
-
-def trained(these: Program, iterations: int) -> Program:
-    for i in range(iterations):
-        if i % these.updates == 0:
-            these.start(epoch=i // these.updates + 1)
-        these.advance()
-    return these
-
-
-def vector(these: Program, i: int) -> torch.Tensor:
-    """All that one replicate consists of: parameters and batch statistics."""
-    return torch.cat([t.flatten().double() for t in these.models[i].state_dict().values()])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -217,4 +198,4 @@ def test_each_replicate_has_its_own_order_labels_and_noise(digits) -> None:
 
 
 def test_the_epochs_of_a_seed_are_seeded_apart() -> None:
-    assert len({engine.epoch_seed(s, e) for s in range(20) for e in range(50)}) == 1000
+    assert len({draws.seed_of(s, e) for s in range(20) for e in range(50)}) == 1000

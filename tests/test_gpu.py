@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from variants import program, trained, vector
 
 from aae_lib import data, engine
-from aae_lib.engine import Images, Program
+from aae_lib.config import Experiment
 from aae_lib.experiments import EXPERIMENTS, by_name
 from aae_lib.parzen import Parzen
 from aae_lib.training import build, fit, fit_replicates
@@ -40,20 +41,9 @@ def test_a_run_on_the_gpu_starts_from_the_cpu_s_weights_and_resumes_to_its_own_b
         assert torch.allclose(value, ends[1][key], rtol=1e-4, atol=1e-6), key
 
 
-def trained(name: str, dataset: data.Dataset, seeds: tuple[int, ...], epochs: int) -> Program:
-    e, device = replace(by_name(name), hidden=50, milestones=(1,)), torch.device("cuda")
-    built = [build(e, dataset.dim, dataset.classes, seed, device) for seed in seeds]
-    images = [Images.of(dataset, e, seed, device) for seed in seeds]
-    program = Program(*zip(*built, strict=True), images, seeds)
-    for epoch in range(1, epochs + 1):
-        program.start(epoch)
-        for _ in range(program.updates):
-            program.advance()
-    return program
-
-
-def vector(program: Program, i: int = 0) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in program.models[i].parameters()])
+def small(name: str) -> Experiment:
+    """Its rates change after one of these data's epochs, of 16 iterations."""
+    return replace(by_name(name), hidden=50, milestones=(1,))
 
 
 @needs_gpu
@@ -64,10 +54,10 @@ def test_a_captured_iteration_trains_what_the_plain_one_trains(
     """Over three epochs, with a change of rates, so that it is captured twice."""
     torch.set_float32_matmul_precision("highest")
     dataset = data.load(str(digits_archive))
-    captured = trained(name, dataset, (0,), epochs=3)
+    captured = trained(program(small(name), dataset, 0, device="cuda"), iterations=48)
     assert captured.graph is not None
     monkeypatch.setattr(engine, "WARM_UP", 10**9)
-    plain = trained(name, dataset, (0,), epochs=3)
+    plain = trained(program(small(name), dataset, 0, device="cuda"), iterations=48)
     assert plain.graph is None
     assert (vector(plain) - vector(captured)).norm() < 1e-4 * vector(plain).norm()
     assert captured.costs()[0] == pytest.approx(plain.costs()[0], rel=1e-3)
@@ -78,9 +68,9 @@ def test_a_captured_iteration_trains_what_the_plain_one_trains(
 def test_a_replicate_in_company_equals_the_same_seed_alone(name: str, digits_archive) -> None:
     torch.set_float32_matmul_precision("highest")
     dataset, seeds = data.load(str(digits_archive)), (0, 1, 5)
-    together = trained(name, dataset, seeds, epochs=2)
+    together = trained(program(small(name), dataset, *seeds, device="cuda"), iterations=32)
     for i, seed in enumerate(seeds):
-        alone = vector(trained(name, dataset, (seed,), epochs=2))
+        alone = vector(trained(program(small(name), dataset, seed, device="cuda"), iterations=32))
         assert (alone - vector(together, i)).norm() < 1e-4 * alone.norm()
 
 

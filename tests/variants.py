@@ -1,10 +1,15 @@
-"""Every experiment, and the paper's other kinds of model, as (experiment, changes)."""
+"""Every kind of model of the paper, as (experiment, changes), and programs that train it a little."""
 
 from __future__ import annotations
 
-from aae_lib.config import Code
+import torch
+
+from aae_lib.config import Code, Experiment
+from aae_lib.data import Dataset
+from aae_lib.engine import Images, Program
 from aae_lib.experiments import EXPERIMENTS
 from aae_lib.priors import SwissRoll
+from aae_lib.training import build
 
 VARIANTS = {
     **{name: (name, {}) for name in EXPERIMENTS},
@@ -30,3 +35,26 @@ VARIANTS = {
     "fixed heads (§7)": ("mnist_100", {"combine": "sum", "head_scale": 10.0}),
     "linear output": ("fig2_gaussian", {"output": "linear"}),
 }
+
+
+def program(experiment: Experiment, dataset: Dataset, *seeds: int, device: str = "cpu") -> Program:
+    """A program of new replicates of `experiment`."""
+    target = torch.device(device)
+    built = [build(experiment, dataset.dim, dataset.classes, seed, target) for seed in seeds]
+    images = [Images.of(dataset, experiment, seed, target) for seed in seeds]
+    return Program(*zip(*built, strict=True), images, seeds)
+
+
+def trained(these: Program, iterations: int) -> Program:
+    """The program after so many iterations from its first epoch on."""
+    for i in range(iterations):
+        if i % these.updates == 0:
+            these.start(epoch=i // these.updates + 1)
+        these.advance()
+    return these
+
+
+def vector(these: Program, i: int = 0) -> torch.Tensor:
+    """All that one replicate consists of: parameters and batch statistics."""
+    state = these.models[i].state_dict().values()
+    return torch.cat([tensor.flatten().double().cpu() for tensor in state])

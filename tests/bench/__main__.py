@@ -27,7 +27,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="make bench", description=__doc__)
     arguments.add_argument("--no-curves", action="store_true", help="only the figures of the table")
     options = arguments.parse_args()
-    started = time.monotonic()
+    started, provenance = time.monotonic(), store.provenance("cpu", torch.get_num_threads())
     figures = []
     print(f"{'figure':22} {'value':>8}  {'target':8} how", flush=True)
     for measure in (training.figures, parzen.figures):
@@ -41,7 +41,7 @@ def main() -> int:
     details = {
         "how": {figure.name: figure.how for figure in figures},
         "curves": {} if options.no_curves else training.curves() | parzen.curves(),
-        "provenance": store.provenance("cpu", torch.get_num_threads()),
+        "provenance": provenance,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started),
     }

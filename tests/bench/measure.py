@@ -31,6 +31,18 @@ class Figure:
         return kept and math.isfinite(self.value)
 
 
+def ratio(
+    name: str, target: str, setting: str, part: tuple[str, float], whole: tuple[str, float]
+) -> Figure:
+    """The figure that divides one time by another, each given in words and in seconds."""
+    told = " / ".join(f"{what} {_time(seconds)}" for what, seconds in (part, whole))
+    return Figure(name, part[1] / whole[1], target, f"{setting}: {told}")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.7 else f"{1e3 * seconds:.1f} ms"
+
+
 class Contender:
     """A callable in a process of its own, with the memory and the settings that it has there; calling it waits for it.
 
@@ -56,7 +68,10 @@ class Contender:
         self.process.join()
 
     def _reply(self) -> None:
-        reply = self.pipe.recv()
+        try:
+            reply = self.pipe.recv()
+        except EOFError:
+            raise RuntimeError("a contender's process has ended; was it killed?") from None
         if isinstance(reply, Exception):
             raise reply
 

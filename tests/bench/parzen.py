@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import Figure, interleaved
+from measure import Figure, interleaved, ratio
 from torch import Generator, Tensor
 
 from aae_lib import store
@@ -99,19 +99,10 @@ def _against_products() -> list[Figure]:
         ROUNDS,
     )
     size = "10K points × 10K samples × 784"
+    bare = "bare products", seconds["products"]
     return [
-        Figure(
-            "parzen_products",
-            seconds["products"] / seconds["one"],
-            "≥ 0.75",
-            f"bare products {seconds['products']:.2f} s / one sigma {seconds['one']:.2f} s; {size}",
-        ),
-        Figure(
-            "parzen_grid",
-            seconds["products"] / seconds["grid"],
-            "≥ 0.5",
-            f"bare products {seconds['products']:.2f} s / ten sigmas in one pass {seconds['grid']:.2f} s; {size}",
-        ),
+        ratio("parzen_products", "≥ 0.75", size, bare, ("one sigma", seconds["one"])),
+        ratio("parzen_grid", "≥ 0.5", size, bare, ("ten sigmas in one pass", seconds["grid"])),
     ]
 
 
@@ -153,16 +144,16 @@ def _against_others() -> list[Figure]:
         if not torch.allclose(found.double(), results["numpy"].double(), rtol=0, atol=0.01):
             raise AssertionError(f"{name} does not give what the formula gives")
     seconds["ours"] /= repeats
-    measured = []
-    for name, title, bound in (
-        ("numpy", "the literal NumPy formula", 0.05),
-        ("sklearn", "scikit-learn's KernelDensity", 0.02),
-    ):
-        # A rival that is not installed is no success: the figure is then not a number.
-        rival = seconds.get(name, math.nan)
-        how = f"ours {seconds['ours']:.3f} s / {title} {rival:.2f} s; 1000 points × 5000 samples × {PIXELS}"
-        measured.append(Figure(f"parzen_vs_{name}", seconds["ours"] / rival, f"≤ {bound}", how))
-    return measured
+    size = f"1000 points × 5000 samples × {PIXELS}"
+    whole = "ours", seconds["ours"]
+    missing = math.nan  # a rival that is not installed is no success
+    return [
+        ratio(f"parzen_vs_{name}", target, size, whole, (title, seconds.get(name, missing)))
+        for name, title, target in (
+            ("numpy", "the literal NumPy formula", "≤ 0.05"),
+            ("sklearn", "scikit-learn's KernelDensity", "≤ 0.02"),
+        )
+    ]
 
 
 def _peak() -> Figure:
