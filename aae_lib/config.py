@@ -63,7 +63,8 @@ class Experiment:
     head_scale: float | None = None  # §7, Fig 11d: W_C fixed to this multiple of the identity
     decoder_label: bool = False  # §4: the decoder gets the true one-hot label
     discriminator_label: bool = False  # §2.3: the discriminator gets the label, and an 11th class
-    labels: int | Literal["all"] | None = None  # labelled training examples; None uses none
+    # Labelled training examples: how many, or which share of them, or "all"; None uses none
+    labels: int | float | Literal["all"] | None = None
 
     # Costs; None switches a phase off
     reconstruction: Rates | None = Rates(0.01, 0.9)
@@ -83,6 +84,8 @@ class Experiment:
     epochs: int = 5000
     milestones: tuple[int, ...] = (50, 1000)  # all rates × 0.1 after these epochs
     decay: float = 0.1
+    # What the quick profile trains: one epoch, or a share of one for networks that are too large for it
+    quick: float = field(default=1, metadata={"hashed": False})
 
     # Data
     data: str = "mnist"  # identity of the data set that it is trained on
@@ -99,7 +102,7 @@ class Experiment:
                 )
         kinds = {code.name: type(code.prior) for code in self.codes}
         needs = {
-            "supervised needs a categorical code and labels (a number, or 'all')": self.supervised
+            "supervised needs a categorical code and labels (a number, a share, or 'all')": self.supervised
             and (Categorical not in kinds.values() or not self.labels),
             "combine='sum' needs a categorical code y and a code z": self.combine == "sum"
             and (kinds.get("y") is not Categorical or "z" not in kinds),
@@ -176,8 +179,11 @@ class Profile:
     images: tuple[int, int, int] | None  # at most so many for training, validation, test; None: all
     purpose: str
 
-    def epochs_of(self, experiment: Experiment) -> int:
-        """Epochs that this profile trains `experiment` for; never more than the paper."""
+    def epochs_of(self, experiment: Experiment) -> float:
+        """Epochs that this profile trains `experiment` for; never more than the paper, and on the quick one
+        perhaps a share of one."""
+        if self.name == "quick":
+            return experiment.quick
         return min(self.epochs or experiment.epochs, experiment.epochs)
 
     def dataset(self, source: str) -> Dataset:

@@ -70,7 +70,11 @@ class Images:
 
     def with_labels(self, dataset: Dataset, experiment: Experiment, seed: int) -> Images:
         """The same images with the labelled subset of another replicate."""
-        count = len(dataset.train) if experiment.labels == "all" else experiment.labels or 0
+        count = experiment.labels or 0
+        if count == "all":
+            count = len(dataset.train)
+        elif isinstance(count, float):
+            count = round(count * len(dataset.train))
         chosen = balanced_labels(dataset.train.labels, count, seed) if count else []
         labelled = torch.as_tensor(chosen, dtype=torch.int64, device=self.train.device)
         known = torch.full_like(self.train_labels, self.classes)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from aae_lib.config import Code, Experiment, Rates
 from aae_lib.errors import UserError, suggest
-from aae_lib.priors import Categorical, Gaussian, GaussianMixture
+from aae_lib.priors import Categorical, Gaussian, GaussianMixture, SwissRoll
 
 # §2.1, Fig 2. The paper gives no sizes or rates for it. Those of A.1 and A.2.1 are taken but for one: at
 # A.2.1's 0.01 the reconstruction pulls 2-D codes apart faster than the adversary can hold them to
@@ -40,6 +40,30 @@ _VAE = {
     "reconstruction": Rates(0.001, 0.9, "adam"),
 }
 
+# §2.3, Fig 4: "10K labeled MNIST examples and 40K unlabeled". No sizes or rates are given: those of Fig 2b.
+_LABEL_INFORMATION = replace(
+    _FIG2_MIXTURE,
+    name="fig4_mixture",
+    paper="§2.3, Fig 3, 4a, 4b",
+    labels=0.2,
+    discriminator_label=True,
+)
+
+# §3, A.1, Table 1. A.1 gives the sizes, the initial weights and the prior, but no rates: those of A.2.1.
+_LIKELIHOOD = Experiment(
+    name="table1_aae",
+    paper="§3, A.1, Table 1, Fig 5a",
+    codes=(Code("z", Gaussian(8, std=5.0)),),
+)
+
+# §4, Fig 6, 7a: the decoder is told the label. Sizes and rates are those of A.2.1, the paper gives none here.
+_SUPERVISED = Experiment(
+    name="fig7_mnist",
+    paper="§4, Fig 6, 7a",
+    codes=(Code("z", Gaussian(15)),),
+    decoder_label=True,
+)
+
 # §5, A.2.1: two adversaries, noise on the input alone, cross-entropy of a labelled mini-batch.
 _SEMI_SUPERVISED = Experiment(
     name="mnist_100",
@@ -64,6 +88,30 @@ _CLASSIFIER = replace(
     hidden_dropout=0.5,
 )
 
+# §6, A.3: no labels; batch norm in the encoder and its heads, dropout on the input, wider networks.
+_CLUSTERING = Experiment(
+    name="clusters_16",
+    paper="§6, A.3, Fig 9, Table 3",
+    codes=(Code("y", Categorical(16)), Code("z", Gaussian(5))),
+    hidden=3000,
+    batch_norm="encoder",
+    input_dropout=0.2,
+    epochs=1500,
+    milestones=(50,),
+    quick=0.1,
+)
+
+# §7, Fig 10, 11: y·W_C + z. The paper gives no η: 6 keeps clouds of standard deviation 1 apart.
+_EMBEDDING = replace(
+    _SEMI_SUPERVISED,
+    name="fig11_a",
+    paper="§7, Fig 10, 11a",
+    codes=(Code("y", Categorical(10)), Code("z", Gaussian(2))),
+    combine="sum",
+    head_distance=6.0,
+    labels=1000,
+)
+
 EXPERIMENTS: dict[str, Experiment] = {
     e.name: e
     for e in (
@@ -73,12 +121,50 @@ EXPERIMENTS: dict[str, Experiment] = {
         replace(
             _FIG2, name="fig2_vae_mixture", paper="§2.1, Fig 2d", codes=_FIG2_MIXTURE.codes, **_VAE
         ),
+        _LABEL_INFORMATION,
+        replace(
+            _LABEL_INFORMATION,
+            name="fig4_swiss_roll",
+            paper="§2.3, Fig 4c, 4d",
+            codes=(Code("z", SwissRoll()),),
+        ),
+        _LIKELIHOOD,
+        _SUPERVISED,
         _SEMI_SUPERVISED,
         replace(_SEMI_SUPERVISED, name="mnist_1000", labels=1000),
         replace(_SEMI_SUPERVISED, name="mnist_all", labels="all"),
         _CLASSIFIER,
         replace(_CLASSIFIER, name="nn_1000", labels=1000),
         replace(_CLASSIFIER, name="nn_all", labels="all"),
+        _CLUSTERING,
+        replace(
+            _CLUSTERING,
+            name="clusters_30",
+            codes=(Code("y", Categorical(30)), Code("z", Gaussian(5))),
+        ),
+        _EMBEDDING,
+        replace(_EMBEDDING, name="fig11_b", paper="§7, Fig 11b", labels=100),
+        # Without labels, the regularisers that §6 finds crucial for clusters to form.
+        replace(
+            _EMBEDDING,
+            name="fig11_c",
+            paper="§7, Fig 11c",
+            codes=(Code("y", Categorical(20)), Code("z", Gaussian(2))),
+            labels=None,
+            supervised=None,
+            input_noise=0.0,
+            input_dropout=0.2,
+            batch_norm="encoder",
+        ),
+        replace(
+            _EMBEDDING,
+            name="fig11_d",
+            paper="§7, Fig 11d",
+            codes=(Code("y", Categorical(10)), Code("z", Gaussian(10))),
+            head_distance=None,
+            head_scale=10.0,
+            labels=100,
+        ),
     )
 }
 

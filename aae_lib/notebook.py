@@ -82,7 +82,7 @@ class Chapter:
         self,
         experiment: str | Experiment,
         *,
-        epochs: int | None = None,
+        epochs: float | None = None,
         seeds: Sequence[int] | None = None,
     ) -> list[Run]:
         """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained.
@@ -114,7 +114,7 @@ class Chapter:
         return runs
 
     def record(
-        self, claim: str, values: Mapping[int, float], *, epochs: int, of_epochs: int
+        self, claim: str, values: Mapping[int, float], *, epochs: float, of_epochs: int
     ) -> None:
         """Note what was obtained for `claim`, by seed, after `epochs` of the paper's `of_epochs` epochs.
 
@@ -226,9 +226,9 @@ def choices(parameter: str, text: str, valid: Sequence[str]) -> list[str]:
     return chosen
 
 
-def counted(number: int, thing: str) -> str:
-    """A number with its noun for a chapter's sentences: 1 epoch, 50 epochs."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def counted(number: float, thing: str) -> str:
+    """A number with its noun for a chapter's sentences: 1 epoch, 50 epochs, 0.1 epochs."""
+    return f"{number:,g} {thing}" if number == 1 else f"{number:,g} {thing}s"
 
 
 def glue(name: str, value: Any) -> None:

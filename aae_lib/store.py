@@ -58,17 +58,18 @@ def run_folder(experiment: Experiment, seed: int) -> Path:
     return runs_root() / f"{experiment.name}-{experiment.hash}" / f"seed-{seed}"
 
 
-def checkpoint_path(experiment: Experiment, seed: int, epochs: int) -> Path:
-    """The file that holds the run after `epochs` epochs; it may not exist yet."""
-    return run_folder(experiment, seed) / f"checkpoint-{epochs:06d}.safetensors"
+def checkpoint_path(experiment: Experiment, seed: int, epochs: float) -> Path:
+    """The file that holds the run after `epochs` epochs, or a share of the first; it may not exist yet."""
+    count = f"{epochs:06d}" if epochs >= 1 else f"{epochs:g}"
+    return run_folder(experiment, seed) / f"checkpoint-{count}.safetensors"
 
 
-def checkpoints(experiment: Experiment, seed: int) -> dict[int, Path]:
+def checkpoints(experiment: Experiment, seed: int) -> dict[float, Path]:
     """The checkpoints that exist, by epoch, in order."""
     found = {}
     for path in run_folder(experiment, seed).glob("checkpoint-*.safetensors"):
-        if match := re.fullmatch(r"checkpoint-(\d{6})", path.stem):
-            found[int(match[1])] = path
+        if match := re.fullmatch(r"checkpoint-(\d{6}|0\.\d+)", path.stem):
+            found[float(match[1])] = path
     return dict(sorted(found.items()))
 
 

@@ -45,13 +45,15 @@ class Run:
 
     experiment: Experiment
     seed: int
-    epochs: int
+    epochs: float  # a whole number, or a share of the first epoch
     model: AdversarialAutoencoder
     history: dict[str, list[float]]  # one value for each epoch; "epoch" itself counts from 1
     provenance: dict[str, Any]
 
 
-def fit(experiment: Experiment, dataset: Dataset, *, seed: int, epochs: int, **options: Any) -> Run:
+def fit(
+    experiment: Experiment, dataset: Dataset, *, seed: int, epochs: float, **options: Any
+) -> Run:
     """Replicate `seed` of `experiment` after `epochs` epochs; `options` and errors as of `fit_replicates`."""
     return fit_replicates(experiment, dataset, seeds=[seed], epochs=epochs, **options)[0]
 
@@ -61,7 +63,7 @@ def fit_replicates(
     dataset: Dataset,
     *,
     seeds: Sequence[int],
-    epochs: int,
+    epochs: float,
     device: str = "auto",
     together: bool | None = None,
     quiet: bool = False,
@@ -69,14 +71,16 @@ def fit_replicates(
 ) -> list[Run]:
     """Replicates of `experiment` after `epochs` epochs: loaded, resumed or trained, as the store has them.
 
+    A number of epochs between 0 and 1 ends within the first one; nothing goes on from there.
     `together` trains those that stand at the same epoch as one program; None does so on a GPU, which one replicate
     alone does not fill. Each has the randomness that it has alone; its numbers then differ by rounding.
     Raises UserError for an unusable device or data set, a disk that refuses, or a cost that stops being finite.
     """
     experiment = experiment.on(dataset)
-    if min(seeds) < 0 or epochs < 1:
+    if min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
         raise UserError(
-            f"{experiment.name}: seed {min(seeds)} and {epochs} epochs; at least 0 and 1 are needed."
+            f"{experiment.name}: seed {min(seeds)} and {epochs} epochs; a seed is 0 or more, epochs are a "
+            "whole number or a share of the first one."
         )
     if len(dataset.train) < experiment.batch_size:
         raise UserError(
@@ -96,7 +100,7 @@ def fit_replicates(
             for run, _ in sorted(missing, key=lambda r: r[0].seed):  # one order: no deadlock
                 locks.enter_context(store.locked(store.run_folder(experiment, run.seed)))
             for run, descent in missing:
-                _resume(run, descent, range(epochs, 0, -1))
+                _resume(run, descent, range(epochs, 0, -1) if epochs >= 1 else [epochs])
             missing.sort(key=lambda r: r[0].epochs)
             for start, level in groupby(missing, key=lambda r: r[0].epochs):
                 if start < epochs:
@@ -128,7 +132,7 @@ def build(
 def _train(
     replicas: Sequence[Replica],
     dataset: Dataset,
-    epochs: int,
+    epochs: float,
     quiet: bool,
     checkpoint_seconds: float,
 ) -> None:
@@ -144,10 +148,11 @@ def _train(
     spent = [run.provenance.get("wall_seconds", 0.0) for run in runs]
     done, seeds = runs[0].epochs, ", ".join(str(run.seed) for run in runs)
     name = f"{experiment.name} seed{'s' * (len(runs) > 1)} {seeds}"
-    updates = program.updates
-    with tqdm(total=epochs * updates, initial=done * updates, disable=quiet, unit="step") as bar:
-        for epoch in range(done + 1, epochs + 1):
-            bar.set_description(f"{name} epoch {epoch}/{epochs}")
+    updates = math.ceil(min(epochs, 1) * program.updates)  # of one epoch
+    last = math.ceil(epochs)
+    with tqdm(total=last * updates, initial=done * updates, disable=quiet, unit="step") as bar:
+        for epoch in range(done + 1, last + 1):
+            bar.set_description(f"{name} epoch {epoch}/{epochs:g}")
             program.start(epoch)
             for _ in range(updates):
                 program.advance()
@@ -165,9 +170,9 @@ def _train(
                 if bad := [name for name, value in values.items() if not math.isfinite(value)]:
                     diverged[run.seed] = bad
                 else:
-                    _record(run, epoch, values)
+                    _record(run, min(epoch, epochs), values)
             due = time.monotonic() - saved > checkpoint_seconds
-            if due or diverged or epoch in (epochs, *store.KEPT_EPOCHS):
+            if due or diverged or epoch in (last, *store.KEPT_EPOCHS):
                 for run, descent in replicas:
                     if run.seed not in diverged:
                         _save(run, descent)
@@ -178,8 +183,8 @@ def _train(
                     f"Its earlier checkpoints stay in {store.run_folder(experiment, seed)}; "
                     "try a lower learning rate."
                 )
-            last = {k: fmean(run.history[k][-1] for run in runs) for k in runs[0].history}
-            bar.set_postfix({k: f"{v:.3g}" for k, v in last.items() if k != "epoch"})
+            now = {k: fmean(run.history[k][-1] for run in runs) for k in runs[0].history}
+            bar.set_postfix({k: f"{v:.3g}" for k, v in now.items() if k != "epoch"})
 
 
 @torch.no_grad()
@@ -212,7 +217,7 @@ def codes_of(
     return {name: torch.cat([codes[name] for codes in blocks]) for name in blocks[0]}
 
 
-def _record(run: Run, epoch: int, values: dict[str, float]) -> None:
+def _record(run: Run, epoch: float, values: dict[str, float]) -> None:
     for name, value in {"epoch": epoch, **values}.items():
         run.history.setdefault(name, []).append(value)
     run.epochs = epoch
@@ -230,13 +235,13 @@ def _save(run: Run, descent: Descent) -> None:
         "provenance": run.provenance,
     }
     store.save(store.checkpoint_path(run.experiment, run.seed, run.epochs), tensors, metadata)
-    kept = {*store.KEPT_EPOCHS, run.experiment.epochs, run.epochs}
+    kept = {*store.KEPT_EPOCHS, run.experiment.quick, run.experiment.epochs}
     for epoch, path in store.checkpoints(run.experiment, run.seed).items():
         if epoch < run.epochs and epoch not in kept:
             path.unlink()
 
 
-def _resume(run: Run, descent: Descent, epochs: Sequence[int], report: bool = True) -> bool:
+def _resume(run: Run, descent: Descent, epochs: Sequence[float], report: bool = True) -> bool:
     """Bring `run` to the first of `epochs` with a sound checkpoint; whether there is one. `report` names others."""
     found = store.checkpoints(run.experiment, run.seed)
     for epoch in epochs:

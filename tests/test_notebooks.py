@@ -170,7 +170,7 @@ def test_on_a_gpu_all_seeds_of_an_experiment_are_one_job(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     jobs = re.findall("^rule train_(.*):$", text, flags=re.MULTILINE)
-    assert sorted(jobs) == sorted(f"{n}_0_1_2" for ns in CHAPTERS.values() for n in ns)
+    assert sorted(jobs) == sorted({f"{n}_0_1_2" for ns in CHAPTERS.values() for n in ns})
     assert text.count("--seeds 0,1,2") == len(jobs)
 
 
