@@ -38,9 +38,19 @@ except UserError as error:
     sys.exit(f"snakemake: {error}")
 
 
+def needed(wildcards):
+    """The runs that a chapter shows. The conclusion has none: it reads the results of the other chapters."""
+    if wildcards.chapter == "10_conclusion":
+        return [chapter for chapter in EXECUTED if chapter.stem != wildcards.chapter]
+    return [RUNS[name, seed] for name in CHAPTERS[wildcards.chapter] for seed in SEEDS]
+
+
+EXECUTED = [BUILD / "chapters" / f"{chapter}.ipynb" for chapter in CHAPTERS]
+
+
 rule book:
     input:
-        [BUILD / "chapters" / f"{chapter}.ipynb" for chapter in CHAPTERS],
+        EXECUTED,
     shell:
         PYTHON + "aae_lib.book build"
 
@@ -76,7 +86,7 @@ for (NAME, _), CHECKPOINTS in JOBS.items():
 rule chapter:
     input:
         REPOSITORY / "notebooks" / "{chapter}.ipynb",
-        lambda wildcards: [RUNS[name, seed] for name in CHAPTERS[wildcards.chapter] for seed in SEEDS],
+        needed,
     output:
         update(BUILD / "chapters" / "{chapter}.ipynb"),
     params:

@@ -21,15 +21,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aae_lib import claims, store
+from aae_lib import claims, pages, store
 from aae_lib.config import PROFILES, profile
 from aae_lib.errors import UserError, suggest
 
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 
 METADATA = "aae"
 """Notebook metadata written by `run`: source_sha256 and parameters of that execution."""
-LANDING_ROWS = 3
-"""Measured claims that the landing page has room for."""
 README_BLOCK = ("<!-- results: made by 'make publish' -->", "<!-- end of results -->")
 
 
@@ -366,21 +362,27 @@ def build(project: Project, published: bool = False) -> Path:
 
 
 def stage(project: Project, source: Path, published: bool = False) -> None:
-    """Make `source` a complete book: prose, executed chapters, and the pages made from the ledger."""
+    """Make `source` a complete book: prose, executed chapters, and the pages that `pages` makes."""
     import yaml
 
+    from aae_lib import bench  # brings matplotlib along, which no other command needs
+
     chosen: dict[str, Path] = {}
-    results: list[Path] = []
+    own: list[Path] = []  # results of this machine
+    # For each chapter its parameters, and the files that its results may be.
+    behind: list[tuple[dict[str, Any], list[Path]]] = []
     for chapter in project.names():
-        here = project.chapters / f"{chapter}.ipynb"
+        here, tracked = (f / f"{chapter}.ipynb" for f in (project.chapters, project.published))
         if here.exists() and not published:
-            about = check_executed(project, here)
+            parameters = check_executed(project, here)["parameters"]
             chosen[chapter] = here
-            folder = project.results(about["parameters"].get("profile", "quick"), chapter).parent
-            results += sorted(folder.glob(f"{chapter}*.json"))  # of other seeds and data too
-        elif (tracked := project.published / here.name).exists():
-            check_executed(project, tracked)
+            folder = project.results(parameters.get("profile", "quick"), chapter).parent
+            own += (found := sorted(folder.glob(f"{chapter}*.json")))  # of other seeds and data too
+            behind.append((parameters, found))
+        elif tracked.exists():
+            parameters = check_executed(project, tracked)["parameters"]
             chosen[chapter] = tracked
+            behind.append((parameters, [project.published_results / f"{chapter}.json"]))
         else:
             print(
                 f"left out: {chapter}, which has not been executed ('make chapter CHAPTER={chapter}')"
@@ -390,7 +392,8 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     shutil.copytree(project.root / "book", source, ignore=shutil.ignore_patterns("chapters"))
     (source / "chapters").mkdir()
     for path in chosen.values():
-        shutil.copyfile(path, source / "chapters" / path.name)
+        text = pages.without_dead_links(path.read_text(encoding="utf-8"), chosen)
+        (source / "chapters" / path.name).write_text(text, encoding="utf-8")
     contents = yaml.safe_load((source / "_toc.yml").read_text())
     for part in contents["parts"]:
         part["chapters"] = [
@@ -402,61 +405,28 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
     evidence = claims.scorecard(project.published_results)
-    here = claims.scorecard(results) if results else None
-    (source / "generated").mkdir()
-    (source / "generated" / "summary.md").write_text(summary(evidence))
-    (source / "generated" / "scorecard.md").write_text(scorecard(evidence, here))
-    _stage_speed(project, source / "generated", published)
-
-
-def _stage_speed(project: Project, folder: Path, published: bool) -> None:
-    """speed.md and its pictures, from this machine's `make bench` or else from the published one."""
-    from aae_lib import bench  # brings matplotlib along, which no other command needs
-
-    here = None if published else bench.load(project.build)
-    measured = here or bench.load(project.published_bench)
-    if measured is None:
-        parts = ["Nothing has been measured yet: `make bench` does it.\n"]
-    else:
-        whose = "this machine" if here else "the published measurement"
-        parts = [f"From {whose}: {measured.made}.\n", _raw_html(bench.table(measured))]
-        for picture in bench.pictures(measured):
-            (folder / f"{picture.name}.png").write_bytes(picture.png)
-            figure = f"```{{figure}} {folder.name}/{picture.name}.png\n:alt: {picture.alt}\n"
-            parts.append(f"{figure}\n{picture.caption}\n```\n")
-    (folder / "speed.md").write_text("\n".join(parts), encoding="utf-8")
-
-
-def summary(rows: Sequence[claims.Row]) -> str:
-    """The scorecard in short, for the landing page: counts, and the claims that have been measured."""
-    ours = [row for row in rows if row.claim.run]
-    counts = Counter(row.verdict for row in ours)
-    chips = [
-        f'<a href="scorecard.html">{claims.chip(verdict, counts[verdict])}</a>'
-        for verdict in claims.VERDICTS
+    columns = {"Published": evidence}
+    if own:
+        columns["This machine"] = claims.scorecard(own)
+    results = [
+        content
+        for parameters, paths in behind
+        for content in [json.loads(path.read_bytes()) for path in paths if path.exists()]
+        if content.get("parameters") == parameters
     ]
-    measured = [row for row in ours if row.obtained is not None]
-    # Those with a verdict first, and of these the ones that the paper gives a number for.
-    measured.sort(key=lambda row: (claims.VERDICTS.index(row.verdict), row.reported is None))
-    table = [claims.html_table({"Ours": measured[:LANDING_ROWS]})] if measured else []
-    return _raw_html(['<p class="chips">', *chips, "</p>", *table])
-
-
-def scorecard(evidence: Sequence[claims.Row], here: Sequence[claims.Row] | None) -> str:
-    """Every claim with its verdict: the published evidence and, if there is any, this machine's."""
-    parts = []
-    for group, rows in groupby(evidence, key=lambda row: row.id.split(".")[0]):
-        columns = {"Published": list(rows)}
-        if here is not None:
-            columns["This machine"] = [row for row in here if row.id.split(".")[0] == group]
-        kind, number = re.fullmatch("([a-z]+)([0-9]+)", group).groups()
-        title = {"fig": "Figure ", "table": "Table ", "a": "Appendix A."}[kind] + number
-        parts.append(f"## {title}\n\n{_raw_html([claims.html_table(columns)])}")
-    return "\n".join(parts)
-
-
-def _raw_html(lines: Sequence[str]) -> str:
-    return "\n".join(["```{raw} html", *lines, "```", ""])
+    here = None if published else bench.load(project.build)
+    whose = "this machine" if here else "the published measurement"
+    folder = source / "generated"
+    folder.mkdir()
+    made = {
+        "summary": pages.summary(evidence),
+        "scorecard": pages.in_sections(pages.scorecard(columns, "chapters/")),
+        "appendix": pages.appendix(),
+        "machines": pages.machines(results),
+        "speed": pages.speed(here or bench.load(project.published_bench), whose, folder),
+    }
+    for name, text in made.items():
+        (folder / f"{name}.md").write_text(pages.without_dead_links(text, chosen), encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------ publish

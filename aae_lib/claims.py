@@ -453,18 +453,28 @@ def table(rows: list[Row]) -> DataFrame:
     return DataFrame([_cells(row) for row in rows], columns=columns).set_index("claim")
 
 
-def html_table(columns: Mapping[str, Sequence[Row]]) -> str:
+def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None) -> str:
     """An HTML table for the book: claims and the paper's numbers, then one column for each entry of `columns`.
 
-    Its rows are the same claims, judged on different results ("Published", "This run"). Every text is escaped.
+    Its rows are the same claims, judged on different results ("Published", "This run"). With `chapters`, the folder of
+    the chapters' pages as seen from this page ("" or "chapters/"), each claim links to where its chapter judges it.
+    Every text is escaped.
     """
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("Claim", "Paper", *columns))
     lines = [f'<table class="table scorecard"><thead><tr>{head}</tr></thead><tbody>']
     for judged in zip(*columns.values(), strict=True):
+        claim = judged[0].claim
         cell = {key: html.escape(text) for key, text in _cells(judged[0]).items()}
-        what = f"<b>{cell['place']}</b> {cell['model']}<br><small>{cell['quantity']}</small>"
-        if statement := judged[0].claim.statement:
-            what += f"<br><small>The paper: {html.escape(statement)}</small>"
+        what = f"<b>{cell['place']}</b> {cell['model']}"
+        if chapters is not None and claim.run:
+            # Single quotes, so that it reads the same inside a notebook's JSON.
+            page = f"{chapters}{claim.chapter}.html#against-the-paper"
+            what += (
+                f" <small>· <a href='{page}'>chapter {claim.chapter[:2].lstrip('0')}</a></small>"
+            )
+        what += f"<br><small>{cell['quantity']}</small>"
+        if claim.statement:
+            what += f"<br><small>The paper: {html.escape(claim.statement)}</small>"
         found = "".join(f"<td>{_result(row)}</td>" for row in judged)
         lines.append(
             f'<tr><td id="{cell["claim"]}">{what}</td><td>{cell["reported"]}</td>{found}</tr>'

@@ -201,21 +201,14 @@ def _doctor(options: argparse.Namespace) -> None:
         epoch = seconds_per_epoch(experiment, device)
         cells = [epoch * p.epochs_of(experiment) * p.replicates for p in columns]
         print(
-            f"{experiment.name:18} {_duration(epoch):>10} "
-            + " ".join(f"{_duration(c):>12}" for c in cells)
+            f"{experiment.name:18} {store.duration(epoch):>10} "
+            + " ".join(f"{store.duration(c):>12}" for c in cells)
         )
 
 
 def _mnist_state() -> str:
     missing = [name for name in data.MNIST if data.present(data.root(), name) is None]
     return f"missing {', '.join(missing)}: run 'aae fetch'" if missing else "here"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 if __name__ == "__main__":

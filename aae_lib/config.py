@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from aae_lib.data import Dataset, load, subset
 from aae_lib.errors import UserError, suggest
-from aae_lib.priors import Categorical, Gaussian, Prior
+from aae_lib.priors import Categorical, GaussianMixture, Prior, SwissRoll
 
 MATHEMATICS = 1
 """Part of every configuration hash: raise it when a default or the training procedure changes its meaning."""
@@ -46,7 +46,7 @@ class Experiment:
     name: str
     paper: str = field(metadata={"hashed": False})  # where the paper describes it
     codes: tuple[Code, ...]
-    method: Literal["aae", "vae"] = "aae"
+    method: Literal["aae", "vae", "gan", "gmmn"] = "aae"
 
     # Networks
     posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic"  # §2, end
@@ -54,8 +54,12 @@ class Experiment:
     hidden: int = 1000  # A.1, A.2.1: "two layers of 1000 hidden units"
     layers: int = 2
     output: Literal["sigmoid", "linear"] = "sigmoid"  # "sigmoid is better for sample visualization"
-    batch_norm: Literal["none", "encoder", "autoencoder"] = "none"  # "did not help" on MNIST
-    init_std: float = 0.01  # A.1, for every weight; biases start at zero
+    batch_norm: Literal["none", "hidden", "encoder", "autoencoder"] = (
+        "none"  # "did not help" on MNIST (A.2.1); "hidden": in the encoder, but not in its heads
+    )
+    batch_norm_after: bool = False  # after the ReLU in place of before it; the paper does not say
+    temperature: float = 1.0  # a categorical code is softmax(logits / temperature); the paper has 1
+    init_std: float | None = 0.01  # A.1, for every weight; None: √(2/inputs). Biases start at zero
 
     # What joins the codes
     combine: Literal["concatenate", "sum"] = "concatenate"  # §5: y ⊕ z; §7: y·W_C + z
@@ -70,6 +74,8 @@ class Experiment:
     reconstruction: Rates | None = Rates(0.01, 0.9)
     adversarial: Rates | None = Rates(0.1, 0.1)
     supervised: Rates | None = None  # §5: Rates(0.1, 0.9)
+    # Weight of KL(mean of q(y|x) over the mini-batch ‖ uniform) in the encoder's adversarial cost; the paper has none
+    balance: float = 0.0
     likelihood: Literal["gaussian", "bernoulli"] = (
         "gaussian"  # half the squared error, or the VAE's choice
     )
@@ -78,13 +84,24 @@ class Experiment:
     input_noise: float = 0.0
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0
+    # Standard deviation of noise on all that a discriminator judges; the paper has none, some public code has 0.3
+    discriminator_noise: float = 0.0
+
+    # §2.2: a moment-matching network. It is trained after the first `pretraining` epochs, which are the autoencoder's
+    # alone; without a reconstruction cost there is no autoencoder, and it matches the pixels themselves.
+    matching: Rates | None = None
+    matching_layers: tuple[int, ...] = ()  # hidden units on the way from noise to codes
+    code_dim: int = 32  # of the codes that it matches
+    bandwidths: tuple[float, ...] = ()  # of the Gaussian kernels that are summed: variances
+    pretraining: int = 0
 
     # Schedule
     batch_size: int = 100  # A.1
     epochs: int = 5000
     milestones: tuple[int, ...] = (50, 1000)  # all rates × 0.1 after these epochs
     decay: float = 0.1
-    # What the quick profile trains: one epoch, or a share of one for networks that are too large for it
+    # What the quick profile (and smoke) trains: one epoch, a share of one for networks that are too large for it,
+    # or a few for a model of two stages
     quick: float = field(default=1, metadata={"hashed": False})
 
     # Data
@@ -104,10 +121,13 @@ class Experiment:
         needs = {
             "supervised needs a categorical code and labels (a number, a share, or 'all')": self.supervised
             and (Categorical not in kinds.values() or not self.labels),
+            "balance needs a categorical code and an adversary": self.balance
+            and (Categorical not in kinds.values() or self.adversarial is None),
+            "temperature must be above 0": self.temperature <= 0,
             "combine='sum' needs a categorical code y and a code z": self.combine == "sum"
             and (kinds.get("y") is not Categorical or "z" not in kinds),
             "discriminator_label needs priors with a part for each label": self.discriminator_label
-            and Gaussian in kinds.values(),
+            and not {GaussianMixture, SwissRoll}.issuperset(kinds.values()),
             "a VAE needs a Gaussian posterior, one code z whose prior has a density, and no adversary": (
                 self.method == "vae"
                 and (
@@ -117,6 +137,20 @@ class Experiment:
                     or not hasattr(kinds["z"], "log_prob")
                 )
             ),
+            "a GAN needs one code z, an adversary, and nothing to reconstruct": self.method == "gan"
+            and (list(kinds) != ["z"] or self.adversarial is None or self.reconstruction),
+            "a GMMN needs one code z, matching rates, bandwidths above 0, and pretraining if it has an autoencoder": (
+                self.method == "gmmn"
+                and (
+                    list(kinds) != ["z"]
+                    or self.matching is None
+                    or not self.bandwidths
+                    or min(self.bandwidths) <= 0
+                    or (self.pretraining > 0) != (self.reconstruction is not None)
+                )
+            ),
+            "matching and pretraining are of a GMMN": self.method != "gmmn"
+            and (self.matching or self.pretraining),
         }
         for need, missing in needs.items():
             if missing:
@@ -124,14 +158,17 @@ class Experiment:
 
     def on(self, dataset: Dataset) -> Experiment:
         """This experiment on `dataset`: keyed by it, and with as many classes where it learns to classify."""
-        codes = self.codes
-        if self.supervised and dataset.classes != 10:
-            codes = tuple(
-                replace(c, prior=Categorical(dataset.classes))
-                if isinstance(c.prior, Categorical)
-                else c
-                for c in codes
-            )
+
+        def fitted(prior: Prior) -> Prior:
+            if self.discriminator_label:  # a component or a stretch for each class
+                return replace(prior, parts=dataset.classes)
+            # Where W_C is a multiple of the identity (§7), z has a dimension for each class too.
+            follows = isinstance(prior, Categorical) or self.head_scale is not None
+            if self.supervised and dataset.classes != 10 and follows:
+                return replace(prior, dim=dataset.classes)
+            return prior
+
+        codes = tuple(replace(c, prior=fitted(c.prior)) for c in self.codes)
         return replace(self, data=dataset.identity, codes=codes)
 
     def code(self, name: str) -> Code:
@@ -181,8 +218,8 @@ class Profile:
 
     def epochs_of(self, experiment: Experiment) -> float:
         """Epochs that this profile trains `experiment` for; never more than the paper, and on the quick one
-        perhaps a share of one."""
-        if self.name == "quick":
+        (and for tests) perhaps a share of one, or a few."""
+        if experiment.quick != 1 and self.name in ("smoke", "quick"):
             return experiment.quick
         return min(self.epochs or experiment.epochs, experiment.epochs)
 

@@ -18,11 +18,17 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import Parameter
 
+from aae_lib.baselines import gan, gmmn
 from aae_lib.config import Experiment
 from aae_lib.data import Dataset, balanced_labels
 from aae_lib.draws import Draws, Recorder, Request, Source, seed_of
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Batch, Descent, alone, step
+
+Model = AdversarialAutoencoder | gan.GenerativeAdversarialNetwork | gmmn.MomentMatchingNetwork
+
+STEPS = {"aae": step, "vae": step, "gan": gan.step, "gmmn": gmmn.step}
+"""What one iteration does, by the experiment's method."""
 
 WARM_UP = 3
 """Iterations on a GPU before one is captured: libraries choose their kernels in the first ones."""
@@ -133,7 +139,7 @@ class Replicates:
     Each model's own tensors become views of the stack: what is trained here is at once what each of them holds.
     """
 
-    def __init__(self, models: Sequence[AdversarialAutoencoder]):
+    def __init__(self, models: Sequence[Model]):
         self.models, self.experiment = models, models[0].experiment
         self.template = _Applied(models[0])
         self.parameters = {
@@ -175,7 +181,7 @@ class Replicates:
 class _Applied(nn.Module):
     """A model as torch.func can call it: with any function of it."""
 
-    def __init__(self, model: AdversarialAutoencoder):
+    def __init__(self, model: Model):
         super().__init__()
         self.model = model
 
@@ -212,23 +218,26 @@ class Program:
 
     def __init__(
         self,
-        models: Sequence[AdversarialAutoencoder],
+        models: Sequence[Model],
         descents: Sequence[Descent],
         images: Sequence[Images],
         seeds: Sequence[int],
     ):
         self.experiment = models[0].experiment
+        self.step = STEPS[self.experiment.method]
         self.models, self.seeds, self.images = models, seeds, images
         self.device = images[0].train.device
         self.generators = [Generator(self.device) for _ in seeds]
         self.updates = len(images[0].train) // self.experiment.batch_size
         self.position = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.order: Tensor | None = None
         self.totals: dict[str, Tensor] = {}
         if self.device.type == "cpu":
             keep_freed_memory()
         self.captures = self.device.type == "cuda"
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.run = 0  # iterations so far
+        self.pretraining: bool | None = None  # the stage, from the first epoch on
+        self.run = 0  # iterations of this stage so far
         self.together = len(models) > 1
         if self.together:
             stack = Replicates(models)
@@ -239,13 +248,11 @@ class Program:
                 labelled=torch.stack([i.labelled for i in images]),
                 known=torch.stack([i.known for i in images]),
             )
-            self.requests = _requests(models[0], images[0])
-            self.drawn = [r.empty(self.device, len(models)) for r in self.requests]
         else:
             self.each, self.descent, self.resident = alone(models[0]), descents[0], images[0]
 
     def start(self, epoch: int) -> None:
-        """Make ready for `epoch`, counted from 1: its order, its randomness, its rates."""
+        """Make ready for `epoch`, counted from 1: its stage, its order, its randomness, its rates."""
         for model in self.models:
             model.train()
         orders = []
@@ -256,18 +263,29 @@ class Program:
             None if parts[0] is None else torch.stack(parts, 1) if self.together else parts[0]
             for parts in zip(*orders, strict=True)
         )
-        if self.run == 0:
+        if self.order is None:
             self.order, self.labelled_order = order, labelled
         else:  # a captured iteration reads these very tensors
             self.order.copy_(order)
             if labelled is not None:
                 self.labelled_order.copy_(labelled)
         self.position.zero_()
+        pretraining = epoch <= self.experiment.pretraining
+        if pretraining != self.pretraining:
+            self._begin(pretraining)
         for total in self.totals.values():
             total.zero_()
         factor = self.experiment.rate_factor(epoch)
         if factor != self.descent.factor:  # rates are constants of a captured iteration
             self.graph, self.descent.factor = None, factor
+
+    def _begin(self, pretraining: bool) -> None:
+        """Begin a stage: an iteration has other costs from here on, and draws other numbers."""
+        self.pretraining = self.descent.pretraining = pretraining
+        self.graph, self.run, self.totals = None, 0, {}
+        if self.together:
+            self.requests = _requests(self.models[0], self.images[0], pretraining)
+            self.drawn = [r.empty(self.device, len(self.models)) for r in self.requests]
 
     def advance(self) -> None:
         """One iteration, without waiting for the device."""
@@ -292,7 +310,7 @@ class Program:
             else self.labelled_order.index_select(0, self.position)[0]
         )
         batch = batch_of(self.resident, rows, labelled)
-        for name, cost in step(self.each, self.descent, batch, self._source()).items():
+        for name, cost in self.step(self.each, self.descent, batch, self._source()).items():
             if name not in self.totals:
                 self.totals[name] = torch.zeros(len(self.models), device=self.device)
             self.totals[name] += cost
@@ -331,13 +349,15 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _requests(model: AdversarialAutoencoder, images: Images) -> list[Request]:
+def _requests(model: Model, images: Images, pretraining: bool) -> list[Request]:
     """What one iteration of `model` draws, in order: written down while a copy of it makes one."""
     model = copy.deepcopy(model).train()
     recorder = Recorder(epoch_generator(0, 0, images.train.device))
     order, labelled = epoch_order(images, model.experiment, recorder.generator)
     batch = batch_of(images, order[0], None if labelled is None else labelled[0])
-    step(alone(model), Descent(model), batch, recorder)
+    descent = Descent(model)
+    descent.pretraining = pretraining
+    STEPS[model.experiment.method](alone(model), descent, batch, recorder)
     return recorder.requests
 
 

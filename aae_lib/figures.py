@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -19,11 +20,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Polygon, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from aae_lib.config import Code, Experiment, labels_code
 from aae_lib.errors import UserError
-from aae_lib.priors import Categorical, Gaussian, GaussianMixture, Prior, SwissRoll
+from aae_lib.priors import Categorical, Gaussian, GaussianMixture, Prior, SwissRoll, Uniform
+
+if TYPE_CHECKING:
+    from aae_lib.claims import Claim, Row
 
 WIDTH = 7.0
 """Inches; the book shows it about 720 pixels wide."""
@@ -36,6 +40,12 @@ PALETTE = (
 are at least 26 apart (CIE 1976, L*a*b*); matplotlib's default ten come as close as 4.6."""
 
 INK, GREY = "#222222", "#8a8a8a"
+VERDICT_COLOURS = {
+    "reproduced": "#0b62b8",
+    "partly": "#c98a00",
+    "not reproduced": "#b3261e",
+    "not run": GREY,
+}
 HALO = (withStroke(linewidth=3, foreground="white"),)
 
 STYLE = {
@@ -78,15 +88,20 @@ def codes(
     panels: Sequence[tuple[str, np.ndarray, np.ndarray]],
     *,
     priors: Sequence[np.ndarray | float | None] | None = None,
+    heads: Sequence[tuple[np.ndarray, Sequence[str]] | None] | None = None,
     limit: float | None = None,
+    own_scale: bool = False,
+    axis_names: tuple[str, str] = ("z₁", "z₂"),
     columns: int = 2,
 ) -> Figure:
     """2-D codes coloured by digit, one panel per (title, codes (n, 2), labels (n,), from 0).
 
-    Paper: Fig 2a–d, 4a, 4c. All panels share one scale, from −`limit` to `limit`; without one, it
-    holds 99.8 % of every panel's coordinates. `priors`, one per panel, are drawn in grey behind:
-    samples (m, 2), or the standard deviation of a spherical Gaussian, as circles at 1, 2 and 3 of
-    it. Each label is printed where it outnumbers the others most; from the eleventh on, colours repeat.
+    Paper: Fig 2a–d, 4a, 4c, 11. All panels share one scale, from −`limit` to `limit`; without one, it
+    holds 99.8 % of every panel's coordinates. With `own_scale` each panel's square holds as much of
+    its own, wherever they lie. `priors`, one per panel, are drawn in grey behind: samples (m, 2), or
+    the standard deviation of a spherical Gaussian, as circles at 1, 2 and 3 of it. `heads`, one per
+    panel, are cluster heads (m, 2) with a name for each, printed in a white disc. In a panel without
+    them each label is printed where it outnumbers the others most; from the eleventh on, colours repeat.
 
     Raises UserError for codes that are not finite or do not fit their labels.
     """
@@ -100,31 +115,44 @@ def codes(
         raise UserError(
             f"figures.codes got {len(checked)} panels and {len(priors)} priors; give one each."
         )
+    heads = [None] * len(checked) if heads is None else heads
     limit = limit or 1.08 * max(np.quantile(np.abs(z), 0.998) for _, z, _ in checked) or 1.0
+    squares = [(np.zeros(2), limit)] * len(checked)  # centre and half the side
+    if own_scale:
+        squares = [_square_around(z, head) for (_, z, _), head in zip(checked, heads, strict=True)]
 
     columns = min(columns, len(checked))
     rows = math.ceil(len(checked) / columns)
     width = {1: 0.65 * WIDTH, 2: WIDTH}.get(columns, 2.5 * columns)
     figure = Figure(figsize=(width, rows * (width / columns + 0.1) + 0.35), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, (title, z, label), prior in zip(grid.flat, checked, priors, strict=False):
+    shared = {"sharex": not own_scale, "sharey": not own_scale}
+    grid = figure.subplots(rows, columns, squeeze=False, **shared)
+    drawn = zip(grid.flat, checked, priors, heads, squares, strict=False)
+    for axes, (title, z, label), prior, head, (centre, half) in drawn:
         _draw_prior(axes, prior)
         order = np.random.default_rng(0).permutation(len(z))  # so that no digit covers the others
         colours = np.array(PALETTE)[label[order] % len(PALETTE)]
         size = float(np.clip(30_000 / max(len(z), 1), 2, 12))
         axes.scatter(*z[order].T, s=size, c=colours, alpha=0.75, linewidths=0, rasterized=True)
-        for digit, (x, y) in _label_places(z, label, limit).items():
-            look = {"weight": "bold", "ha": "center", "va": "center", "path_effects": HALO}
-            axes.text(x, y, str(digit), size=12, **look)
-        axes.set(title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=limit > 2))
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=limit > 2))
+        look = {"weight": "bold", "ha": "center", "va": "center"}
+        if head is None:
+            for digit, place in _label_places(z - centre, label, half).items():
+                axes.text(*(place + centre), str(digit), size=12, path_effects=HALO, **look)
+        else:
+            disc = {"boxstyle": "circle,pad=0.2", "fc": "white", "ec": INK, "lw": 0.9}
+            for place, name in zip(*head, strict=True):
+                axes.text(*place, name, size=8, bbox=disc, **look)
+        axes.set(title=title, aspect="equal")
+        axes.set_xlim(centre[0] - half, centre[0] + half)
+        axes.set_ylim(centre[1] - half, centre[1] + half)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=half > 2))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=half > 2))
     for axes in grid.flat[len(checked) :]:
         axes.remove()
     for axes in grid[:, 0]:
-        axes.set_ylabel("z₂")
+        axes.set_ylabel(axis_names[1])
     for axes in grid[-1]:
-        axes.set_xlabel("z₁")
+        axes.set_xlabel(axis_names[0])
 
     seen = np.unique(np.concatenate([label for _, _, label in checked]))
     dots = [
@@ -157,13 +185,7 @@ def sheet(
     Raises UserError where images, labels or framed columns do not fit the grid, or a pixel is not
     finite.
     """
-    images = np.asarray(images)
-    in_colour = images.ndim == 4 and images.shape[3] == 3
-    if len(images) != rows * columns or not (images.ndim == 3 or in_colour):
-        raise UserError(
-            f"a sheet of {rows} × {columns} needs images of shape ({rows * columns}, h, w) or "
-            f"({rows * columns}, h, w, 3), not {images.shape}."
-        )
+    tiled = tile(images, rows, columns)
     for name, labels, count in ("row", row_labels, rows), ("column", column_labels, columns):
         if labels is not None and len(labels) != count:
             raise UserError(f"a sheet with {count} {name}s got {len(labels)} {name} labels.")
@@ -171,14 +193,6 @@ def sheet(
         raise UserError(
             f"framed_columns {list(framed_columns)} lie outside a sheet of {columns} columns."
         )
-    if images.dtype == np.uint8:
-        images = images / 255
-    if not np.isfinite(images).all():
-        raise UserError("a sheet got images with pixels that are not finite; did the run diverge?")
-
-    h, w = images.shape[1:3]
-    tiled = images.reshape(rows, columns, *images.shape[1:]).swapaxes(1, 2)
-    tiled = np.clip(tiled.reshape(rows * h, columns * w, *images.shape[3:]), 0, 1)
     # The page closes around the images: margins in inches for the labels, no space besides.
     slanted = column_labels is not None and max(map(len, column_labels)) > 3
     left = 0.07 * max(map(len, row_labels)) + 0.1 if row_labels else 0.03
@@ -186,7 +200,7 @@ def sheet(
     right, bottom = 0.4 if slanted else 0.03, 0.03
     width = width or min(WIDTH, 0.42 * columns + left + right)
     inner = width - left - right
-    height = inner * rows * h / (columns * w)
+    height = inner * tiled.shape[0] / tiled.shape[1]
     total = height + top + bottom
     figure = Figure(figsize=(width, total))
     axes = figure.add_axes((left / width, bottom / total, inner / width, height / total))
@@ -203,6 +217,67 @@ def sheet(
     for column in framed_columns:
         frame = {"fill": False, "ec": "#ffb000", "lw": 2, "clip_on": False}
         axes.add_patch(Rectangle((column % columns, 0), 1, rows, **frame))
+    return figure
+
+
+def tile(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Images (rows·columns, h, w[, 3]) edge to edge as one, (rows·h, columns·w[, 3]), with values in [0, 1].
+
+    Raises UserError where they do not fit the grid or a pixel is not finite.
+    """
+    images = np.asarray(images)
+    in_colour = images.ndim == 4 and images.shape[3] == 3
+    if len(images) != rows * columns or not (images.ndim == 3 or in_colour):
+        raise UserError(
+            f"a sheet of {rows} × {columns} needs images of shape ({rows * columns}, h, w) or "
+            f"({rows * columns}, h, w, 3), not {images.shape}."
+        )
+    if images.dtype == np.uint8:
+        images = images / 255
+    if not np.isfinite(images).all():
+        raise UserError("a sheet got images with pixels that are not finite; did the run diverge?")
+    h, w = images.shape[1:3]
+    tiled = images.reshape(rows, columns, *images.shape[1:]).swapaxes(1, 2)
+    return np.clip(tiled.reshape(rows * h, columns * w, *images.shape[3:]), 0, 1)
+
+
+def percentile_maps(
+    panels: Mapping[str, np.ndarray],
+    *,
+    axes: tuple[str, str],
+    quantity: str | None = None,
+    columns: int = 3,
+) -> Figure:
+    """What lies at the percentiles of two directions of a prior, a panel for each title. Paper: Fig 4b.
+
+    A panel is an array whose columns go through the percentiles of the first of the `axes`, left to right, and its
+    rows through those of the second, bottom to top, so that the last row is the lowest. It holds light in [0, 1], as
+    images that `tile` has put together; or, with a `quantity` to name it, numbers (rows, columns), on one scale for
+    all panels that is white at 0.
+
+    Raises UserError for no panel, or numbers that are not finite.
+    """
+    if not panels or not all(np.isfinite(panel).all() for panel in panels.values()):
+        raise UserError("figures.percentile_maps needs panels, and finite numbers in them.")
+    columns = min(columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    largest = max(np.abs(panel).max() for panel in panels.values()) or 1.0
+    look = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    if quantity is not None:
+        look = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
+    h, w = next(iter(panels.values())).shape[:2]
+    panel_height = h / w * WIDTH / columns
+    figure = Figure(figsize=(WIDTH, rows * (panel_height + 0.15) + 0.2), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for place, (title, panel) in zip(grid.flat, panels.items(), strict=False):
+        picture = place.imshow(panel, extent=(0, 100, 0, 100), aspect="auto", **look)
+        place.set(title=title, box_aspect=h / w, xticks=(0, 50, 100), yticks=(0, 50, 100))
+    for place in grid.flat[len(panels) :]:
+        place.remove()
+    figure.supxlabel(f"percentile {axes[0]}", size=9)
+    figure.supylabel(f"percentile {axes[1]}", size=9)
+    if quantity is not None:
+        figure.colorbar(picture, ax=grid, label=quantity, shrink=0.8)
     return figure
 
 
@@ -266,7 +341,8 @@ def error_along_training(
         line = {"color": colour, "ls": dash if curves else "", "lw": 1.8}
         legend.append(Line2D([], [], label=name, **line, **marker))
     axes.set(xscale="log", yscale="log", xlabel="epochs", ylabel="test error (%)")
-    axes.set_xlim(0.6, axes.get_xlim()[1] * 1.3)
+    first = min((run["epoch"][0] for runs in series.values() for run in runs.values()), default=1)
+    axes.set_xlim(0.6 * min(1, first), axes.get_xlim()[1] * 1.3)
     for axis in axes.xaxis, axes.yaxis:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
         axis.set_major_formatter("{x:g}")
@@ -274,6 +350,110 @@ def error_along_training(
     axes.grid(alpha=0.25, lw=0.6)
     title = "lines: here · open markers: the paper" if reference else None
     axes.legend(handles=legend, title=title, title_fontsize=8.5, handlelength=3)
+    return figure
+
+
+def error_of_variants(
+    series: Mapping[str, Mapping[str, Sequence[float]]], *, quantity: str
+) -> Figure:
+    """`quantity`, in %, along the training of variants of one model: a row each, the first the one that they vary.
+
+    `series[variant]` holds equally long lists "epoch" and `quantity`. Small open dots are the earlier epochs, larger
+    towards the last one, which is filled and has its value beside it. Raises UserError as `error_along_training`.
+    """
+    if not series:
+        raise UserError("figures.error_of_variants got no variant to draw.")
+    figure = Figure(figsize=(WIDTH, 0.27 * len(series) + 0.8), layout="constrained")
+    axes = figure.subplots()
+    curves = [_check_curve(name, run["epoch"], run[quantity]) for name, run in series.items()]
+    base = list(curves[0].values())[-1]
+    axes.axvline(base, color=GREY, ls="--", lw=1, zorder=0.5)
+    colours = [entry["color"] for entry in STYLE["axes.prop_cycle"]]
+    for row, curve in enumerate(curves):
+        *earlier, last = curve.values()
+        colour = colours[min(row, 1)]
+        axes.plot([*earlier, last], [row] * len(curve), color=colour, lw=0.8, alpha=0.5, zorder=1)
+        sizes = np.linspace(10, 45, len(curve))
+        open_dots = {"facecolors": "white", "edgecolors": colour, "linewidths": 1.2}
+        axes.scatter(earlier, [row] * len(earlier), s=sizes[:-1], **open_dots, zorder=2)
+        axes.scatter([last], [row], s=50, color=colour, zorder=3)
+        place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "size": 7.5}
+        axes.annotate(f"{last:.1f}", (last, row), **place, color=colour, path_effects=HALO)
+    axes.set_yticks(range(len(series)), list(series))
+    axes.set(ylim=(len(series) - 0.4, -0.8), xlabel=f"{quantity} (%)")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.grid(axis="x", alpha=0.25, lw=0.6)
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def likelihood_over_sigma(
+    sigmas: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    chosen: Mapping[str, float],
+    *,
+    depth: float = 200,
+) -> Figure:
+    """Mean log-likelihood of validation images in nats over the width σ of a Parzen window. Paper: §3.
+
+    A line per model with a dot at each of `sigmas`, and an open marker at its `chosen` σ. The axis of nats begins
+    `depth` below the lowest of the models' maxima. Raises UserError unless a curve has a finite value for each σ.
+    """
+    figure = Figure(figsize=(WIDTH, 0.5 * WIDTH), layout="constrained")
+    axes = figure.subplots()
+    for (name, curve), marker in zip(curves.items(), "osD^" * len(curves), strict=False):
+        values = np.asarray(curve, float)
+        if values.shape != (len(sigmas),) or not np.isfinite(values).all():
+            raise UserError(f"the curve '{name}' needs {len(sigmas)} finite values, one per sigma.")
+        (line,) = axes.plot(
+            sigmas, values, marker=marker, ms=4, label=f"{name}: σ = {chosen[name]:.3g}"
+        )
+        best = list(sigmas).index(chosen[name])
+        ring = {"mfc": "white", "mew": 2, "ms": 9, "zorder": 4, "color": line.get_color()}
+        axes.plot([sigmas[best]], [values[best]], ls="", marker=marker, **ring)
+    maxima = [max(curve) for curve in curves.values()]
+    axes.set_ylim(min(maxima) - depth, max(maxima) + 0.1 * depth)
+    axes.set(xscale="log", xlabel="σ", ylabel="validation log-likelihood (nats)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.legend(title="open markers: chosen", title_fontsize=8.5)
+    return figure
+
+
+def likelihood_over_samples(
+    series: Mapping[str, Mapping[int, float]],
+    kept: Mapping[str, Mapping[int, float]],
+    reference: Mapping[str, Mapping[int, float]],
+) -> Figure:
+    """Test log-likelihood in nats over the number of samples, which is logarithmic. Paper: Table 1, 10K and 10M.
+
+    Each maps a model to {number of samples: nats}: `series`, solid, with σ chosen anew for each number; `kept`, dashed,
+    with one σ for all; `reference`, open markers with the number beside them. Raises UserError for values not finite.
+    """
+    figure = Figure(figsize=(WIDTH, 0.55 * WIDTH), layout="constrained")
+    axes = figure.subplots()
+    colours = [entry["color"] for entry in STYLE["axes.prop_cycle"]]
+    legend = []
+    for i, (name, points) in enumerate(series.items()):
+        colour, marker = colours[i % 4], "osD^"[i % 4]
+        for curve, dash in (points, "-"), (kept.get(name, {}), (0, (4, 1.5))):
+            if not np.isfinite(list(curve.values())).all():
+                raise UserError(f"the curve '{name}' has values that are not finite.")
+            dots = {"marker": marker, "ms": 4} if dash == "-" else {"lw": 1.1}
+            axes.plot(list(curve), list(curve.values()), color=colour, ls=dash, **dots)
+        open_marker = {"marker": marker, "mfc": "white", "mec": colour, "mew": 1.6, "ms": 8}
+        for count, value in reference.get(name, {}).items():
+            axes.plot([count], [value], ls="", **open_marker, zorder=4)
+            look = {"xytext": (-8, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+            axes.annotate(f"{value:g}", (count, value), **look, color=colour, path_effects=HALO)
+        legend.append(Line2D([], [], color=colour, label=name, marker=marker, ms=4))
+    legend.append(Line2D([], [], color=GREY, ls=(0, (4, 1.5)), lw=1.1, label="one σ for all"))
+    axes.set(xscale="log", xlabel="samples", ylabel="test log-likelihood (nats)")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.legend(handles=legend, title="open markers: the paper", title_fontsize=8.5)
     return figure
 
 
@@ -285,7 +465,8 @@ def losses(
     `history` has "epoch" and, equally long, costs named as training names them: "reconstruction",
     "discriminator z", "generator z", "supervised" …. Dashed: the adversaries' costs in nats where
     the discriminator cannot tell codes from the prior, 2 ln 2 for it and ln 2 for the generator.
-    Paper: §1.1. `reconstruction` labels that cost's axis; all others are in nats.
+    Paper: §1.1. `reconstruction` labels that cost's axis; the others are in nats, but for the repulsion of
+    cluster heads (§7), a distance.
 
     Raises UserError where a cost is not finite or not as long as "epoch".
     """
@@ -300,7 +481,7 @@ def losses(
     rows = math.ceil(len(phases) / columns)
     figure = Figure(figsize=(WIDTH, 2.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    units = {"reconstruction": reconstruction}
+    units = {"reconstruction": reconstruction, "repulsion": "Σ max(0, η − distance)"}
     balance = {
         "discriminator": (2 * math.log(2), "2 ln 2 = 1.386"),
         "generator": (math.log(2), "ln 2 = 0.693"),
@@ -325,11 +506,117 @@ def losses(
             axes.legend(title="code", title_fontsize=8)
         axes.set(title=phase.capitalize(), ylabel=units.get(phase, "nats"))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        if len(epoch) == 1:  # perhaps a share of the first
+            axes.set_xticks(epoch)
+        axes.ticklabel_format(axis="y", useOffset=False)
     for axes in grid.flat[len(phases) :]:
         axes.remove()
-    for axes in grid[-1]:
+    for axes in grid.flat[: len(phases)][-columns:]:  # the lowest of each column
         axes.set_xlabel("epoch")
+        axes.tick_params(labelbottom=True)
     return figure
+
+
+@dataclass(frozen=True)
+class CostPanel:
+    """A panel of `costs`: what it shows, in which unit, and curves as (epochs, values), equally long."""
+
+    title: str
+    unit: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    reference: tuple[float, str] | None = None  # a positive value to draw dashed, and its name
+
+
+def costs(panels: Sequence[CostPanel]) -> Figure:
+    """Costs of several models side by side, each from the epoch at which it begins. Paper: §2.2.
+
+    Raises UserError where there is nothing to draw, or a curve is not finite or not as long as its epochs.
+    """
+    if not panels or not all(panel.curves for panel in panels):
+        raise UserError("figures.costs needs at least one panel, with at least one curve each.")
+    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for (name, (epoch, cost)), dash in zip(
+            panel.curves.items(), ("-", (0, (4, 1.2)), ":") * len(panel.curves), strict=False
+        ):
+            if len(cost) != len(epoch) or not np.isfinite(cost).all():
+                raise UserError(f"the curve '{name}' needs {len(epoch)} finite values.")
+            marker = "o" if len(epoch) < 8 else ""
+            axes.plot(epoch, cost, ls=dash, marker=marker, ms=4, label=name)
+        if panel.reference:
+            value, text = panel.reference
+            axes.axhline(value, color=GREY, ls="--", lw=1)
+            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(text, (1, value), (-2, 3), **place, size=8, ha="right", color="#555555")
+            axes.set_ylim(0, 1.15 * max(value, axes.dataLim.ymax))
+        if len(panel.curves) > 1:
+            axes.legend(loc="lower right")
+        axes.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        axes.ticklabel_format(axis="y", useOffset=False)
+    return figure
+
+
+def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
+    """Every claim on one axis: 0 is what the paper reports, 1 the value that is plainly wrong.
+
+    `columns` holds the same claims, all with a band, judged on different results: the first is drawn with filled
+    markers, the others with open ones, in the colour of the verdict. Bars are the bands of "reproduced" and "partly".
+    """
+    rows = next(iter(columns.values()))
+    low, high = -0.75, 1.5
+    figure = Figure(figsize=(WIDTH, 0.19 * len(rows) + 1.1), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6))
+    for y, row in enumerate(rows):
+        claim = row.claim
+        for band, colour in ((claim.partial, "#f8e3ad"), (claim.band, "#bcd7f2")):
+            if band:
+                ends = np.clip([_distance(claim, value) for value in band], low, high)
+                axes.barh(y, np.ptp(ends), left=ends.min(), height=0.72, color=colour)
+    for i, judged in enumerate(columns.values()):
+        for y, row in enumerate(judged):
+            if row.obtained is not None:
+                x = _distance(row.claim, row.obtained)
+                marker = "<" if x < low else ">" if x > high else "o"
+                colour = VERDICT_COLOURS[row.verdict]
+                face = colour if i == 0 else "none"
+                look = {"marker": marker, "s": 34 + 40 * i, "facecolor": face, "linewidths": 1.4}
+                axes.scatter(
+                    np.clip(x, low, high), y, edgecolor=colour, **look, clip_on=False, zorder=3
+                )
+    for x in (0, 1):
+        axes.axvline(x, color=INK, lw=1, ls="-" if x == 0 else (0, (4, 2)), zorder=2)
+    axes.set_xticks([0, 1], ["the paper", "plainly wrong"])
+    axes.set_yticks(range(len(rows)), [row.id for row in rows], fontsize=7)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.tick_top()
+    axes.spines[["top", "left", "bottom"]].set_visible(False)
+    dots = [
+        Line2D(
+            [], [], ls="", marker="o", color=colour, label=verdict.replace("not run", "no verdict")
+        )
+        for verdict, colour in VERDICT_COLOURS.items()
+    ]
+    faces = [
+        Line2D([], [], ls="", marker="o", mec=INK, mfc=INK if i == 0 else "none", label=name)
+        for i, name in enumerate(columns)
+    ]
+    figure.legend(
+        handles=dots + faces,
+        loc="outside lower center",
+        ncols=6,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
+    return figure
+
+
+def _distance(claim: Claim, value: float) -> float:
+    """How far `value` is on the way from what the paper reports (0) to the plainly wrong value (1)."""
+    best = max(claim.band, key=lambda end: abs(end - claim.wrong))
+    start = best if claim.reported is None else claim.reported
+    return (value - start) / (claim.wrong - start)
 
 
 def architecture(experiment: Experiment, *, pixels: int = 784, classes: int = 10) -> Figure:
@@ -337,8 +624,13 @@ def architecture(experiment: Experiment, *, pixels: int = 784, classes: int = 10
 
     `pixels` is the size of an image and `classes` the number of labels, as `AdversarialAutoencoder`
     is given them; the layer sizes in the picture are those of its affine maps.
-    Raises UserError for more than two codes.
+    Raises UserError for more than two codes, and for a model that is no AAE or VAE.
     """
+    if experiment.method not in ("aae", "vae"):
+        raise UserError(
+            f"figures.architecture draws adversarial and variational autoencoders; "
+            f"'{experiment.name}' is a {experiment.method.upper()}."
+        )
     if len(experiment.codes) > 2:
         raise UserError(
             f"figures.architecture draws one or two codes; '{experiment.name}' has "
@@ -371,8 +663,12 @@ def _draw_encoder(d: _Diagram, e: Experiment, pixels: int) -> dict[str, _Box]:
     outputs = ", ".join(_head_outputs(e, code) for code in stacked)
     short = len(outputs) <= 3
     sizes = (f"{inner} → {outputs}",) if short else (inner, f"→ {outputs}")
+    extras = ["batch norm"] if e.batch_norm != "none" else []
+    extras += [f"dropout {e.hidden_dropout:g}"] if e.hidden_dropout else []
     q = f"$q({_names(e)}\\,|\\,x)$"
-    encoder = d.box("encoder", (_ENCODER, 0), "encoder", "Encoder", q, *sizes)
+    lines = ("Encoder", q, *sizes, *extras)
+    height = max(1.16, 0.27 * len(lines))
+    encoder = d.box("encoder", (_ENCODER, 0), "encoder", *lines, h=height)
     d.arrow(x, encoder, x.right, (encoder.left[0], x.y))
     if universal:
         eta = d.box("noise", (_INPUT, -0.32), "data", "$\\eta$", str(e.noise_dim))
@@ -401,7 +697,8 @@ def _draw_decoder(
     sizes = f"{_chain(inputs + classes * e.decoder_label, e)} → {pixels}"
     label = ", y" if e.decoder_label and "y" not in codes else ""
     p = f"$p(x\\,|\\,{_names(e)}{label})$"
-    decoder = d.box("decoder", (_DECODER, 0), "decoder", "Decoder", p, sizes)
+    extras = ["batch norm"] if e.batch_norm == "autoencoder" else []
+    decoder = d.box("decoder", (_DECODER, 0), "decoder", "Decoder", p, sizes, *extras)
     output = d.box("reconstruction", (_OUTPUT, 0), "data", r"$\hat{x}$", str(pixels))
     squares = r"$½\,\Vert\hat{x} - x\Vert^2$"
     formula = squares if e.likelihood == "gaussian" else f"$-\\log$ {p}"
@@ -418,6 +715,7 @@ def _draw_decoder(
         size = f"$= {e.head_scale:g}\\,I$" if fixed else f"{dims['y']} × {dims['z']}"
         heads = d.box("cluster heads", (_JOIN, y.y), "matrix", "$W_C$", size)
         plus = d.box("combine", (_JOIN, 0), "circle", "+")
+        d.text(plus.left[0] - 0.4, 0, "$y\\,W_C + z$", name="combine formula")
         d.arrow(y, heads, y.right, heads.left)
         d.arrow(heads, plus, heads.bottom, plus.top)
         d.arrow(z, plus, z.right, (_JOIN, z.y), plus.bottom)
@@ -449,8 +747,7 @@ def _draw_supervision(d: _Diagram, e: Experiment, codes: dict[str, _Box]) -> Non
         d.arrow(code, cost, (corner, code.top[1]), (corner, y), cost.left)
     else:
         d.arrow(code, cost, code.right, cost.left)
-    images = "all images" if e.labels == "all" else f"{e.labels:,} images".replace(",", "\u2009")
-    known = d.box("known labels", (6.77, y), "label", "Labels of", images, w=1.0)
+    known = d.box("known labels", (6.77, y), "label", "Labels of", _labelled(e), w=1.0)
     d.arrow(known, cost, known.left, cost.right)
 
 
@@ -466,14 +763,14 @@ def _draw_regularisation(d: _Diagram, e: Experiment, code: Code, box: _Box, clas
 
     if e.method == "vae":
         p = d.box(f"prior {code.name}", (1.0, y), "prior", f"Density of $p({code.name})$", prior)
-        divergence = f"$KL(\\,q({code.name}|x)\\,\\Vert\\,p({code.name})\\,)$"
+        divergence = f"$\\mathrm{{KL}}(\\,q({code.name}|x)\\,\\Vert\\,p({code.name})\\,)$"
         cost = d.box(f"KL cost {code.name}", (box.x, y), "cost", "KL divergence", divergence)
         d.arrow(p, cost, p.right, cost.left)
         d.arrow(box, cost, start, cost.bottom if above else cost.top)
         return
 
-    y -= 0.22 * labelled * (1 if y < 0 else -1)
-    source = (1.0, y + 0.3 * labelled)
+    y -= 0.3 * labelled * (1 if y < 0 else -1)
+    source = (1.0, y + 0.4 * labelled)
     draw = f"Draw samples from $p({code.name})$"
     p = d.box(f"prior {code.name}", source, "prior", draw, prior)
     critic = d.box(
@@ -482,7 +779,7 @@ def _draw_regularisation(d: _Diagram, e: Experiment, code: Code, box: _Box, clas
         "discriminator",
         f"Discriminator $D_{code.name}$",
         f"{_chain(code.prior.dim + (classes + 1) * labelled, e)} → 1",
-        h=1.08 if labelled else 0.5,
+        h=1.28 if labelled else 0.5,
     )
     question = "prior (+) or code (−)?"
     cost = d.box(
@@ -492,9 +789,10 @@ def _draw_regularisation(d: _Diagram, e: Experiment, code: Code, box: _Box, clas
     d.arrow(box, critic, start, critic.bottom if above else critic.top, sign="−")
     d.arrow(critic, cost, critic.right, cost.left)
     if labelled:
-        size, extra = f"One-hot label, {classes + 1} wide", f"the {classes + 1}th: unlabelled"
-        label = d.box(f"label {code.name}", (1.0, y - 0.3), "label", size, extra)
+        size, extra = f"One-hot label, {classes + 1} wide", "the last: unlabelled"
+        label = d.box(f"label {code.name}", (1.0, y - 0.4), "label", size, extra)
         d.arrow(label, critic, label.right, (critic.left[0], label.y))
+        d.arrow(label, p, label.top, p.bottom)  # it picks the part of the prior that is drawn from
 
 
 def _is_joined(e: Experiment) -> bool:
@@ -504,6 +802,15 @@ def _is_joined(e: Experiment) -> bool:
 
 def _supervised_row(e: Experiment) -> float:
     return _SUPERVISED + 0.3 * (e.combine == "sum" and e.head_distance is not None)
+
+
+def _labelled(e: Experiment) -> str:
+    """Which training images have a known label."""
+    if isinstance(e.labels, float):
+        return f"{100 * e.labels:g} % of images"
+    return (
+        f"{e.labels} images" if e.labels == "all" else f"{e.labels:,} images".replace(",", "\u2009")
+    )
 
 
 def _names(e: Experiment) -> str:
@@ -535,6 +842,8 @@ def _prior_name(prior: Prior) -> str:
     match prior:
         case Gaussian(dim, std):
             return f"{dim}-D Gaussian, std {std:g}"
+        case Uniform(dim):
+            return f"{dim}-D uniform"
         case GaussianMixture(parts):
             return f"{parts} Gaussians in 2-D"
         case SwissRoll():
@@ -710,6 +1019,16 @@ def _check_curve(name: str, epoch: Sequence[float], error: Sequence[float]) -> d
     return dict(sorted(zip(*points.tolist(), strict=True)))
 
 
+def _square_around(
+    z: np.ndarray, heads: tuple[np.ndarray, Sequence[str]] | None
+) -> tuple[np.ndarray, float]:
+    """Centre (2,) and half the side of a square that holds all heads and 99.8 % of each coordinate."""
+    low, high = np.quantile(z, (0.001, 0.999), axis=0)
+    if heads is not None:
+        low, high = np.minimum(low, heads[0].min(0)), np.maximum(high, heads[0].max(0))
+    return (low + high) / 2, 0.54 * (high - low).max() or 1.0
+
+
 def _draw_prior(axes: Axes, prior: np.ndarray | float | None) -> None:
     if prior is None:
         return
@@ -728,7 +1047,7 @@ def _label_places(
     """Where, on a grid of bins, each digit outnumbers the others most, apart from other digits'."""
     edges = np.linspace(-limit, limit, bins + 1)
     cell = np.clip(np.digitize(z, edges) - 1, 0, bins - 1)  # (n, 2)
-    counts = np.zeros((len(PALETTE), bins, bins))
+    counts = np.zeros((label.max() + 1, bins, bins))
     np.add.at(counts, (label, *cell.T), 1)
     lead = 2 * counts - counts.sum(0)
     free = np.ones((bins, bins), bool)

@@ -31,13 +31,15 @@ class AdversarialAutoencoder(nn.Module):
         self.classes = classes
         trunk = [e.hidden] * e.layers
         in_encoder, in_decoder = e.batch_norm != "none", e.batch_norm == "autoencoder"
+        in_heads = e.batch_norm in ("encoder", "autoencoder")
+        after = e.batch_norm_after
 
         noise = e.noise_dim if e.posterior == "universal" else 0
-        self.encoder = perceptron([pixels + noise, *trunk], batch_norm=in_encoder)
+        self.encoder = perceptron([pixels + noise, *trunk], batch_norm=in_encoder, norm_after=after)
         self.heads = nn.ModuleDict()
         for code in e.codes:
             outputs = code.prior.dim * (2 if self._is_gaussian(code.name) else 1)
-            self.heads[code.name] = nn.Sequential(*affine(e.hidden, outputs, batch_norm=in_encoder))
+            self.heads[code.name] = nn.Sequential(*affine(e.hidden, outputs, batch_norm=in_heads))
 
         if e.reconstruction:
             dims = {code.name: code.prior.dim for code in e.codes}
@@ -47,7 +49,7 @@ class AdversarialAutoencoder(nn.Module):
             else:
                 inputs = sum(dims.values())
             inputs += classes * e.decoder_label
-            self.decoder = perceptron([inputs, *trunk], batch_norm=in_decoder)
+            self.decoder = perceptron([inputs, *trunk], batch_norm=in_decoder, norm_after=after)
             self.output = nn.Sequential(*affine(e.hidden, pixels, batch_norm=in_decoder))
 
         self.discriminators = nn.ModuleDict()
@@ -91,7 +93,10 @@ class AdversarialAutoencoder(nn.Module):
     def encode_logits(
         self, x: Tensor, source: Source | None = None, only: str | None = None
     ) -> dict[str, Tensor]:
-        """As `encode`, but categorical codes are left as logits; `only` computes just that code."""
+        """As `encode`, but categorical codes are left as logits, divided by the experiment's temperature.
+
+        `only` computes just that code.
+        """
         e = self.experiment
         if e.posterior == "universal":
             zero = x.new_zeros(len(x), e.noise_dim)
@@ -106,6 +111,8 @@ class AdversarialAutoencoder(nn.Module):
                     code = mean
                     if source is not None:  # re-parametrisation: mean + σ ε
                         code = mean + (0.5 * log_variance).exp() * normal(source, *mean.shape)
+                elif name == labels_code(e) and e.temperature != 1:
+                    code = code / e.temperature
                 codes[name] = code
         return codes
 
@@ -140,11 +147,21 @@ class AdversarialAutoencoder(nn.Module):
         """The decoder's last activation: a sigmoid, or none."""
         return logits.sigmoid() if self.experiment.output == "sigmoid" else logits
 
-    def discriminate(self, name: str, code: Tensor, label: Tensor | None = None) -> Tensor:
+    def discriminate(
+        self,
+        name: str,
+        code: Tensor,
+        label: Tensor | None = None,
+        source: Source | None = None,
+    ) -> Tensor:
         """Logits (batch,) that rows of `code` were drawn from the prior of code `name`.
 
-        `label` (batch,), in §2.3 alone, runs from 0 to `classes`, the last meaning "unlabelled".
+        `label` (batch,), in §2.3 alone, runs from 0 to `classes`, the last meaning "unlabelled". `source` gives the
+        noise on `code` where the experiment has it; without one there is none.
         """
+        noise = self.experiment.discriminator_noise
+        if noise and source is not None:
+            code = torch.add(code, normal(source, *code.shape), alpha=noise)
         if self.experiment.discriminator_label:
             code = torch.cat((code, one_hot(label, self.classes + 1).to(code.dtype)), 1)
         return self.discriminators[name](code)[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -10,14 +11,18 @@ from torch import Generator, Tensor, nn
 from aae_lib.draws import Source, kept
 
 
-def perceptron(sizes: Sequence[int], *, batch_norm: bool = False) -> nn.Sequential:
+def perceptron(
+    sizes: Sequence[int], *, batch_norm: bool = False, norm_after: bool = False
+) -> nn.Sequential:
     """Layers of `sizes[0]` inputs to `sizes[-1]` outputs, each affine then ReLU, the last included.
 
-    Batch normalisation, where asked for, stands between the affine map and the ReLU.
+    Batch normalisation, where asked for, stands between the affine map and the ReLU, or after the ReLU.
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [*affine(inputs, outputs, batch_norm=batch_norm), nn.ReLU(inplace=True)]
+        linear, *norm = affine(inputs, outputs, batch_norm=batch_norm)
+        relu = nn.ReLU(inplace=True)
+        layers += [linear, relu, *norm] if norm_after else [linear, *norm, relu]
     return nn.Sequential(*layers)
 
 
@@ -36,9 +41,10 @@ def dropout(x: Tensor, rate: float, source: Source) -> Tensor:
     return x * (kept(source, rate, *x.shape) / (1 - rate))
 
 
-def initialise(module: nn.Module, std: float, generator: Generator) -> None:
-    """Weights drawn from N(0, std²), biases zero. Paper: A.1."""
+def initialise(module: nn.Module, std: float | None, generator: Generator) -> None:
+    """Weights drawn from N(0, std²), biases zero. Paper: A.1. Without `std`: √(2/inputs) of each layer, for ReLU."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=std, generator=generator)
+            own = math.sqrt(2 / layer.in_features)
+            nn.init.normal_(layer.weight, std=own if std is None else std, generator=generator)
             nn.init.zeros_(layer.bias)

@@ -153,11 +153,11 @@ class Chapter:
         return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
     def machine(self) -> str:
-        """What the runs shown here were trained on."""
+        """What the runs shown here were trained on; without any, the processor that this execution ran on."""
         found = {
             r["hardware"]["accelerator"]
             or f"{r['hardware']['processor']} ({counted(r['threads'], 'thread')})"
-            for r in self.runs
+            for r in self.runs or [store.provenance("cpu", torch.get_num_threads())]
         }
         return ", ".join(sorted(found))
 

@@ -16,7 +16,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -25,7 +27,7 @@ from tqdm import tqdm
 from aae_lib import store
 from aae_lib.draws import seed_of
 from aae_lib.errors import UserError
-from aae_lib.training import CHECKPOINT_SECONDS, choose_device
+from aae_lib.training import CHECKPOINT_SECONDS, Run, choose_device
 
 SIGMAS = tuple(torch.logspace(-1, 0, 10, dtype=torch.float64).tolist())
 """The grid that σ is chosen from, on validation images: that of the GAN paper's code, whose protocol §3 follows."""
@@ -172,10 +174,24 @@ class Parzen:
         self.count = int(state["count"])
 
 
-@torch.no_grad()
 def estimate(
     draw: Callable[[int, Generator], Tensor],
     count: int,
+    points: Tensor,
+    sigmas: Sequence[float] = SIGMAS,
+    **options: Any,
+) -> Tensor:
+    """Log-likelihood in nats of points (n, D) from `count` samples, float64 (sigmas, n) on the CPU. Paper: Table 1.
+
+    `options`, their meaning and the errors are those of `curve`.
+    """
+    return curve(draw, [count], points, sigmas, **options)[0]
+
+
+@torch.no_grad()
+def curve(
+    draw: Callable[[int, Generator], Tensor],
+    counts: Sequence[int],
     points: Tensor,
     sigmas: Sequence[float] = SIGMAS,
     *,
@@ -187,52 +203,141 @@ def estimate(
     quiet: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Tensor:
-    """Log-likelihood in nats of points (n, D) from `count` samples, float64 (sigmas, n) on the CPU. Paper: Table 1.
+    """Log-likelihood of points (n, D) from the first counts[0], counts[1], … of one stream of samples, in nats.
 
+    Float64 (counts, sigmas, n) on the CPU, in one pass over counts[-1] samples; `counts` ascend.
     `draw(m, generator)` gives m samples (m, D), on `device`. Validation and test images are best asked for together:
     the samples are then drawn once. `state` is a file, in a folder that is locked meanwhile, that lets an estimate
     which was stopped go on: each block's generator follows from (seed, block) alone, so the result is the same to the
     bit. It is kept at the end and then answers at once. `model` names what draws, weights included, for that file.
     Raises UserError as `Parzen` does, and for a state that is damaged or of another estimate.
     """
-    if count < 1 or block < 1 or seed < 0:
+    counts = list(counts)
+    if not counts or counts[0] < 1 or block < 1 or seed < 0:
         raise UserError(
-            f"Parzen estimate: count {count}, block {block}, seed {seed}; at least 1, 1 and 0 are needed."
+            f"Parzen estimate: count {counts[0] if counts else None}, block {block}, seed {seed}; "
+            "at least 1, 1 and 0 are needed."
         )
+    if sorted(set(counts)) != counts:
+        raise UserError(f"Parzen estimate: numbers of samples must ascend; found {counts}.")
     target = torch.device(choose_device(device))
     parzen = Parzen(points.to(target), sigmas)
     key = {
         "model": model,
-        "samples": count,
+        "samples": counts,
         "block": block,
         "seed": seed,
         "device": target.type,  # whose generators differ
         "sigmas": list(parzen.sigmas),
         "points": _digest(points),
     }
+    reached = torch.empty(0, len(parzen.sigmas), len(points), dtype=torch.float64)
     with ExitStack() as stack:
         if state is not None:
             stack.enter_context(store.locked(state.parent))
             if state.exists():
-                parzen.load_state(_load(state, key))
+                tensors = _load(state, key)
+                parzen.load_state(tensors)
+                reached = tensors["reached"]
         options = {"desc": model, "unit": "sample", "unit_scale": True, "disable": quiet}
-        bar = stack.enter_context(tqdm(total=count, initial=parzen.count, **options))
+        bar = stack.enter_context(tqdm(total=counts[-1], initial=parzen.count, **options))
         saved = time.monotonic()
-        while parzen.count < count:
-            size = min(block, count - parzen.count)
+        while parzen.count < counts[-1]:
+            start = parzen.count
+            size = min(block, counts[-1] - start)
             generator = Generator(target).manual_seed(
-                seed_of("parzen", seed, parzen.count // block)  # no epoch of training has it
+                seed_of("parzen", seed, start // block)  # no epoch of training has it
             )
             samples = draw(size, generator)
             if len(samples) != size:
                 raise UserError(f"Parzen estimate: asked for {size} samples, got {len(samples)}.")
-            parzen.add(samples)
+            # A block is drawn whole, whatever the counts, and parted at those that fall into it.
+            inside = [count - start for count in counts if start < count < start + size]
+            for part in samples.tensor_split(inside):
+                parzen.add(part)
+                if parzen.count in counts:
+                    reached = torch.cat((reached, parzen.log_likelihood()[None].cpu()))
             bar.update(size)
-            due = parzen.count == count or time.monotonic() - saved > checkpoint_seconds
+            due = parzen.count == counts[-1] or time.monotonic() - saved > checkpoint_seconds
             if state is not None and due:
-                store.save(state, parzen.state(), {"estimate": key})
+                store.save(state, parzen.state() | {"reached": reached}, {"estimate": key})
                 saved = time.monotonic()
-    return parzen.log_likelihood().cpu()
+    return reached
+
+
+def curve_of(
+    run: Run,
+    counts: Sequence[int],
+    points: Tensor,
+    sigmas: Sequence[float] = SIGMAS,
+    *,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> Tensor:
+    """`curve` of the samples of a trained model, kept in its folder of the run store: asked again, it answers at once.
+
+    An estimate that was stopped goes on. Other weights, counts, points or sigmas have a file of their own.
+    """
+    weights = torch.cat([w.detach().flatten().float() for w in run.model.state_dict().values()])
+    key = json.dumps([_digest(weights), _digest(points), list(counts), list(sigmas)])
+    name = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return curve(
+        run.model.to(choose_device(device)).sample,
+        counts,
+        points,
+        sigmas,
+        model=f"{run.experiment.name} seed {run.seed} epoch {run.epochs:g}",
+        seed=run.seed,
+        device=device,
+        state=store.run_folder(run.experiment, run.seed) / "parzen" / f"{name}.safetensors",
+        quiet=quiet,
+    )
+
+
+def counts_up_to(most: int) -> list[int]:
+    """Numbers of samples to look at on the way to `most`: 1000, 3000, 10 000 (Table 1), 30 000, …, and `most`.
+
+    Raises UserError unless it is a whole number, of at least Table 1's 10 000.
+    """
+    if type(most) is not int or most < 10_000:
+        raise UserError(
+            f"parameter samples must be a whole number of at least 10000, not {most!r}."
+        )
+    marks = [first * 10**k for k in range(3, len(str(most))) for first in (1, 3)]
+    return sorted({count for count in marks if count < most} | {most})
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell of Table 1: mean and standard error over the test images in nats, at the σ that was chosen."""
+
+    mean: float
+    error: float
+    sigma: float
+    at_end: bool  # of the grid, so that a better σ may lie outside
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.error:.1f}"
+
+
+def score(
+    log_likelihood: Tensor,
+    validation: int,
+    sigmas: Sequence[float] = SIGMAS,
+    *,
+    kept: float | None = None,
+) -> Score:
+    """Table 1's number from the log-likelihoods (sigmas, n) of `validation` images and then the test images.
+
+    σ is the best for the validation images, or the one that is `kept` from elsewhere. Paper: §3.
+    """
+    best = (
+        choose_sigma(log_likelihood[:, :validation], sigmas, allow_end=True)
+        if kept is None
+        else list(sigmas).index(kept)
+    )
+    mean, error = mean_and_error(log_likelihood[best, validation:])
+    return Score(mean, error, sigmas[best], best in (0, len(sigmas) - 1))
 
 
 def choose_sigma(

@@ -63,7 +63,7 @@ def step(each: Each, descent: Descent, batch: Batch, source: Source) -> dict[str
         known = batch.known if e.discriminator_label else None
         fake = {name: code.detach() for name, code in codes.items()}
         lower("discriminator", each(discriminator_costs, fake, known, source))
-        lower("generator", each(generator_costs, codes, known))
+        lower("generator", each(generator_costs, codes, known, source))
     if e.supervised:
         x = each(corrupt, batch.labelled_x, source)
         lower("supervised", each(supervised_costs, x, batch.labelled_y, source))
@@ -99,21 +99,29 @@ def discriminator_costs(
         fake = codes[code.name]
         real = code.prior.sample(len(fake), source, known)
         both = torch.cat((real, fake))
-        logits = model.discriminate(code.name, both, None if known is None else known.repeat(2))
+        label = None if known is None else known.repeat(2)
+        logits = model.discriminate(code.name, both, label, source)
         costs[f"discriminator {code.name}"] = discriminator_loss(*logits.chunk(2))
     return costs
 
 
 def generator_costs(
-    model: AdversarialAutoencoder, codes: dict[str, Tensor], known: Tensor | None
+    model: AdversarialAutoencoder,
+    codes: dict[str, Tensor],
+    known: Tensor | None,
+    source: Source,
 ) -> dict[str, Tensor]:
-    """The encoder's cost of being told from each prior. Paper: §2."""
-    return {
+    """The encoder's cost of being told from each prior. Paper: §2. With the balance of q(y), which it lacks."""
+    e = model.experiment
+    costs = {
         f"generator {code.name}": generator_loss(
-            model.discriminate(code.name, codes[code.name], known)
+            model.discriminate(code.name, codes[code.name], known, source)
         )
-        for code in model.experiment.codes
+        for code in e.codes
     }
+    if e.balance:
+        costs["balance"] = e.balance * imbalance(codes[labels_code(e)])
+    return costs
 
 
 def supervised_costs(
@@ -133,6 +141,12 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 def generator_loss(fake: Tensor) -> Tensor:
     """−E[log D(code)] of logits (batch,), the non-saturating form; ln 2 where D cannot tell."""
     return softplus(-fake).mean()
+
+
+def imbalance(q: Tensor) -> Tensor:
+    """KL(mean of q ‖ uniform) in nats of probabilities q (batch, m): 0 where all are used equally, at most ln m."""
+    mean = q.mean(0)
+    return (mean * (len(mean) * mean).clamp(min=1e-12).log()).sum()
 
 
 class Trained(Protocol):
@@ -157,12 +171,15 @@ class Descent:
             "discriminator": e.adversarial,
             "generator": e.adversarial,
             "supervised": e.supervised,
+            "matching": e.matching,
         }
         self.rates = {phase: r for phase, r in rates.items() if r is not None}
         self.parameters = {phase: trained.parameters_of(phase) for phase in self.rates}
         self.memory = {p: _memory(self.rates[p], self.parameters[p]) for p in self.rates}
         self.factor = 1.0
         """On every learning rate. Paper: A.2.1, "×0.1 after 50 epochs, and again after 1000"."""
+        self.pretraining = False
+        """Whether this epoch is one of those in which a GMMN's autoencoder is trained alone."""
 
     def step(self, phase: str, cost: Tensor) -> None:
         """Lower `cost` (of replicates: their sum) by one step of `phase`; no other gradient is computed."""

@@ -42,6 +42,21 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
+class Uniform:
+    """Uniform on [−1, 1]^dim: the noise that a moment-matching network starts from. Paper: §2.2, GMMN."""
+
+    dim: int
+
+    def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
+        """(n, dim) draws; a cube has no parts, so `label` must be None."""
+        from aae_lib.draws import uniform
+
+        if label is not None:
+            raise ValueError("a uniform distribution has no part for each label")
+        return 2 * uniform(source, n, self.dim) - 1
+
+
+@dataclass(frozen=True)
 class GaussianMixture:
     """A flower of `parts` equally likely 2-D Gaussians. Paper: §2.1, Fig 2b, given as a picture only.
 
@@ -60,12 +75,19 @@ class GaussianMixture:
 
     def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
         """(n, 2) draws, row i from component `label[i]`, or from any where it equals `parts`."""
+        part = _fill_labels(label, n, self.parts, source)
+        return self.place(part, _normal(n, 1, source)[:, 0], _normal(n, 1, source)[:, 0])
+
+    def place(self, part: Tensor, along: Tensor, across: Tensor) -> Tensor:
+        """Points (n, 2) in component `part` (n,), in standard deviations from its centre on its own axes. Fig 4b.
+
+        `along` (n,) leads away from the origin, `across` (n,) anticlockwise around it.
+        """
         import torch
 
-        part = _fill_labels(label, n, self.parts, source)
         angle = part * (2 * math.pi / self.parts)
-        along = self.radius + self.std_along * _normal(n, 1, source)[:, 0]
-        across = self.std_across * _normal(n, 1, source)[:, 0]
+        along = self.radius + self.std_along * along
+        across = self.std_across * across
         cos, sin = torch.cos(angle), torch.sin(angle)
         return torch.stack((along * cos - across * sin, along * sin + across * cos), 1)
 
@@ -87,10 +109,11 @@ class GaussianMixture:
 
 @dataclass(frozen=True)
 class SwissRoll:
-    """A Gaussian whose mean is uniform along a spiral. Paper: §2.3, Fig 4c; no formula is given.
+    """A Gaussian whose mean runs along a spiral, nearly uniformly. Paper: §2.3, Fig 4c; no formula is given.
 
-    The mean at fraction u of the roll's length is at angle `turns`·2π·√u and radius `radius`·√u, so that equal
-    steps of u are (nearly) equal lengths; label i takes u from i/parts to (i+1)/parts.
+    The mean at u in [0, 1] is at angle `turns`·2π·√u and radius `radius`·√u, as in public reproductions; u is uniform,
+    and label i takes u from i/parts to (i+1)/parts. Equal steps of u are equal lengths but for the innermost winding:
+    of two turns, the first tenth of u is 11.4 % of the length and every other one 9.8 to 10 %.
     """
 
     parts: int = 10
@@ -103,12 +126,18 @@ class SwissRoll:
         return 2
 
     def mean(self, u: Tensor) -> Tensor:
-        """Points (n, 2) on the roll at fractions u (n,) of its length, 0 the centre, 1 the rim."""
+        """Points (n, 2) on the roll at u (n,), from 0, the centre, to 1, the rim."""
         import torch
 
         root = u.sqrt()
         angle = self.turns * 2 * math.pi * root
         return self.radius * root[:, None] * torch.stack((angle.cos(), angle.sin()), 1)
+
+    def length(self, u: Tensor) -> Tensor:
+        """Arc length (n,) from the centre to u (n,): a/2·(θ√(1 + θ²) + asinh θ), the Archimedean spiral's, r = aθ."""
+        angle = self.turns * 2 * math.pi * u.sqrt()
+        a = self.radius / (self.turns * 2 * math.pi)
+        return a / 2 * (angle * (1 + angle * angle).sqrt() + angle.asinh())
 
     def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
         """(n, 2) draws, row i from the stretch of `label[i]`, or from any where it equals `parts`."""
@@ -133,7 +162,7 @@ class Categorical:
         return torch.nn.functional.one_hot(category, self.dim).to(torch.get_default_dtype())
 
 
-Prior = Gaussian | GaussianMixture | SwissRoll | Categorical
+Prior = Gaussian | Uniform | GaussianMixture | SwissRoll | Categorical
 
 
 def _normal(n: int, dim: int, source: Source) -> Tensor:

@@ -171,6 +171,14 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
     }
 
 
+def duration(seconds: float) -> str:
+    """A time in the largest unit that it fills: 12 s, 3.5 min, 2.1 h, 1.4 days."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 @cache
 def _commit() -> str:
     """The commit of the code, with "-dirty" where the library differs from it; "unknown" outside git."""

@@ -25,15 +25,23 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from aae_lib import store
+from aae_lib.baselines.gan import GenerativeAdversarialNetwork
+from aae_lib.baselines.gmmn import MomentMatchingNetwork
 from aae_lib.baselines.vae import VariationalAutoencoder
 from aae_lib.config import Experiment, Profile, labels_code
 from aae_lib.data import Dataset, Split
-from aae_lib.engine import WARM_UP, Images, Program, epoch_generator, scale
+from aae_lib.engine import WARM_UP, Images, Model, Program, epoch_generator, scale
 from aae_lib.errors import UserError, suggest
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Descent
+from aae_lib.statistics import cluster_error, cluster_names
 
-MODELS = {"aae": AdversarialAutoencoder, "vae": VariationalAutoencoder}
+MODELS = {
+    "aae": AdversarialAutoencoder,
+    "vae": VariationalAutoencoder,
+    "gan": GenerativeAdversarialNetwork,
+    "gmmn": MomentMatchingNetwork,
+}
 
 CHECKPOINT_SECONDS = 60.0
 """A run that is killed loses at most about this much, plus one epoch."""
@@ -46,8 +54,10 @@ class Run:
     experiment: Experiment
     seed: int
     epochs: float  # a whole number, or a share of the first epoch
-    model: AdversarialAutoencoder
-    history: dict[str, list[float]]  # one value for each epoch; "epoch" itself counts from 1
+    model: Model
+    history: dict[
+        str, list[float]
+    ]  # one value for each epoch (of its stage); "epoch" itself counts from 1
     provenance: dict[str, Any]
 
 
@@ -122,7 +132,7 @@ def _replica(experiment: Experiment, dataset: Dataset, seed: int, device: torch.
 
 def build(
     experiment: Experiment, pixels: int, classes: int, seed: int, device: torch.device
-) -> tuple[AdversarialAutoencoder, Descent]:
+) -> tuple[Model, Descent]:
     """A new model of replicate `seed` on `device`, and its descent. The initial weights are equal on all devices."""
     initial = epoch_generator(seed, 0, torch.device("cpu"))
     model = MODELS[experiment.method](experiment, pixels, classes, initial).to(device)
@@ -189,19 +199,19 @@ def _train(
 
 @torch.no_grad()
 def evaluate(model: AdversarialAutoencoder, images: Images) -> dict[str, float]:
-    """Classification error in % on validation and test images, where the experiment learns to classify."""
-    if model.experiment.supervised is None:
-        return {}
+    """Error in % on validation and test images, where the experiment has a categorical code.
+
+    Where it learns from labels the code is the class; else a cluster, which validation images name. Paper: §6.
+    """
     y = labels_code(model.experiment)
-    model.eval()
-    sets = {
-        "validation error": (images.validation, images.validation_labels),
-        "test error": (images.test, images.test_labels),
-    }
-    return {
-        name: 100 * float((codes_of(model, pixels)[y].argmax(1) != labels).float().mean())
-        for name, (pixels, labels) in sets.items()
-    }
+    if y is None:
+        return {}
+    labels = {"validation": images.validation_labels, "test": images.test_labels}
+    q = {part: codes_of(model, getattr(images, part))[y] for part in labels}
+    names = cluster_names(q["validation"], labels["validation"])
+    if model.experiment.supervised:
+        names = torch.arange(len(names), device=names.device)
+    return {f"{part} error": cluster_error(q[part], labels[part], names) for part in labels}
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from test_pages import run
 
 from aae_lib import book, claims, store
 from aae_lib.book import METADATA, ChapterError, Project
@@ -95,6 +96,8 @@ def write_results(project: Project, path: Path, name: str = "01_tiny", **changes
         "parameters": {"profile": "quick", "seed": 0, "data": "mnist"},
         "source_sha256": book.source_sha256(project, name),
         "claims": {"a2.mnist-100.epoch-1": {"values": {"0": 16.0}, "epochs": 1, "of_epochs": 5000}},
+        "title": "A tiny chapter",
+        "runs": [],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content | changes))
@@ -260,7 +263,8 @@ def test_the_book_builds_without_a_warning_and_reads_without_a_network(
     write_bench(project.build, bench_files)
     page = book.build(project)
     pages = list(page.parent.rglob("*.html"))
-    assert {"intro.html", "scorecard.html", "01_tiny.html"} <= {path.name for path in pages}
+    made = {"scorecard.html", "appendix.html", "machines.html", "01_tiny.html"}
+    assert made <= {path.name for path in pages}
     for path in pages:
         assert remote_addresses(path) == [], path
     for style in page.parent.rglob("*.css"):
@@ -323,6 +327,32 @@ def test_the_scorecard_shows_published_evidence_beside_this_machines(project: Pr
     assert "16.00" in here and ">reproduced<" in here
     assert sum("<td id=" in line for line in lines) == len(claims.load())
     assert "90.00" in (generated / "summary.md").read_text()
+
+
+def test_machines_are_those_behind_the_chapters_that_are_shown(project: Project):
+    write_executed(project, project.published)
+    write_results(project, project.published_results / "01_tiny.json", runs=[run("published")])
+    write_executed(project, project.chapters, seed=3)
+    own = project.results("quick", "01_tiny")
+    write_results(project, own, runs=[run("of_seed_0")])
+    parameters = {"profile": "quick", "seed": 3, "data": "mnist"}
+    path = own.with_name("01_tiny.seed-3.json")
+    write_results(project, path, runs=[run("of_seed_3")], parameters=parameters)
+    for published, name in ((False, "of_seed_3"), (True, "published")):
+        book.stage(project, project.build / "source", published)
+        text = (project.build / "source" / "generated" / "machines.md").read_text()
+        assert re.findall("<td><code>(.*?)</code>", text) == [name]
+
+
+def test_a_staged_chapter_links_to_no_chapter_that_is_left_out(project: Project):
+    path = write_executed(project, project.chapters)
+    notebook = nbformat.read(path, as_version=4)
+    links = [f"<a href='{name}.html#deviations'>{name}</a>" for name in ("01_tiny", "02_absent")]
+    notebook.cells[2].outputs = [nbformat.v4.new_output("display_data", {"text/html": links})]
+    nbformat.write(notebook, path)
+    book.stage(project, project.build / "source")
+    staged = nbformat.read(project.build / "source" / "chapters" / path.name, as_version=4)
+    assert staged.cells[2].outputs[0].data["text/html"] == f"{links[0]}02_absent"
 
 
 def test_speed_is_this_machines_or_else_the_published_one(
@@ -526,6 +556,12 @@ def test_published_results_belong_to_published_chapters():
     project = Project()
     results = {path.stem for path in project.published_results.glob("*.json")}
     assert results == {path.stem for path in project.published.glob("*.ipynb")}
+
+
+def test_the_published_conclusion_was_executed_after_the_chapters_that_it_sums_up():
+    folder = Project().published_results
+    made = {path.stem: json.loads(path.read_bytes())["created"] for path in folder.glob("*.json")}
+    assert made.get("10_conclusion", max(made.values())) == max(made.values())
 
 
 def test_readme_says_of_the_results_what_the_ledger_says():

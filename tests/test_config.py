@@ -10,7 +10,7 @@ from aae_lib import experiments
 from aae_lib.cli import parse_seeds
 from aae_lib.config import PROFILES, Code, Rates, labels_code, profile
 from aae_lib.errors import UserError
-from aae_lib.priors import Gaussian, SwissRoll
+from aae_lib.priors import Gaussian, GaussianMixture, SwissRoll
 from aae_lib.store import checkpoint_path
 
 EXPERIMENTS = experiments.EXPERIMENTS
@@ -66,6 +66,13 @@ def test_profiles_are_prefixes_of_one_schedule() -> None:
     assert [PROFILES[p].epochs_of(e) for p in ("quick", "standard", "paper")] == [1, 50, 5000]
     short = replace(e, epochs=10)
     assert PROFILES["standard"].epochs_of(short) == 10
+    large = EXPERIMENTS["clusters_16"]
+    epochs = [PROFILES[p].epochs_of(large) for p in ("smoke", "quick", "standard", "paper")]
+    assert epochs == [0.1, 0.1, 50, 1500]
+    staged = EXPERIMENTS["table1_gmmn"]
+    epochs = [PROFILES[p].epochs_of(staged) for p in ("smoke", "quick", "standard", "paper")]
+    assert epochs == [6, 6, 50, 802]
+    assert staged.quick > staged.pretraining  # so that there is something to sample from
     paths = {checkpoint_path(e, 0, n).parent for n in (1, 50, 5000)}
     assert len(paths) == 1
 
@@ -86,14 +93,41 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("mnist_100", {"labels": None}, "supervised needs a categorical code and labels"),
         ("fig2_gaussian", {"supervised": Rates(0.1, 0.9), "labels": 100}, "categorical code"),
         ("fig2_gaussian", {"combine": "sum"}, "needs a categorical code y and a code z"),
+        ("fig2_gaussian", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
+        ("nn_100", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
+        ("clusters_16", {"temperature": 0.0}, "temperature must be above 0"),
         ("fig2_gaussian", {"discriminator_label": True}, "a part for each label"),
+        ("mnist_100", {"discriminator_label": True}, "a part for each label"),
         ("fig2_gaussian", {"method": "vae"}, "a VAE needs a Gaussian posterior"),
         ("fig2_vae_gaussian", {"codes": (Code("z", SwissRoll()),)}, "prior has a density"),
+        ("table1_gan", {"reconstruction": Rates(0.01, 0.9)}, "nothing to reconstruct"),
+        ("table1_gan", {"adversarial": None}, "a GAN needs one code z, an adversary"),
+        ("table1_gmmn", {"bandwidths": (1.0, 0.0)}, "bandwidths above 0"),
+        ("table1_gmmn", {"pretraining": 0}, "pretraining if it has an autoencoder"),
+        ("table1_gmmn", {"reconstruction": None}, "pretraining if it has an autoencoder"),
+        ("fig2_gaussian", {"pretraining": 1}, "pretraining are of a GMMN"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, message) -> None:
     with pytest.raises(UserError, match=message):
         replace(EXPERIMENTS[name], **changes)
+
+
+@pytest.mark.parametrize("name", ["fig4_mixture", "fig4_swiss_roll"])
+def test_a_prior_with_labels_has_a_part_for_each_class(name: str, digits) -> None:
+    experiment = EXPERIMENTS[name]
+    few = experiment.on(replace(digits, classes=7))
+    assert few.code("z").prior == replace(experiment.code("z").prior, parts=7)
+    many = replace(experiment, codes=(Code("z", GaussianMixture(parts=12)),))
+    assert many.on(digits).code("z").prior.parts == digits.classes
+
+
+def test_cluster_heads_10_i_have_a_dimension_for_each_class(digits) -> None:
+    few = EXPERIMENTS["fig11_d"].on(replace(digits, classes=7))
+    assert [code.prior.dim for code in few.codes] == [7, 7]
+    free = EXPERIMENTS["fig11_a"].on(replace(digits, classes=7))
+    assert [code.prior.dim for code in free.codes] == [7, 2]
+    assert EXPERIMENTS["fig11_c"].on(replace(digits, classes=7)).code("y").prior.dim == 20
 
 
 def test_labels_code_is_the_categorical_one() -> None:

@@ -136,11 +136,14 @@ class RecordedGraph:
         self.generators.append(generator)
 
 
-def test_an_iteration_is_captured_after_a_few_and_again_when_the_rates_change(
-    digits, monkeypatch
+@pytest.mark.parametrize(
+    ("name", "changes"), [("mnist_100", {"milestones": (2,)}), ("table1_gmmn", {"pretraining": 2})]
+)
+def test_an_iteration_is_captured_after_a_few_and_again_when_rates_or_stage_change(
+    name: str, changes: dict, digits, monkeypatch
 ) -> None:
     """The control flow of the GPU path on a CPU: what it trains is what the plain path trains."""
-    e = replace(variant("mnist_100"), milestones=(2,))
+    e = replace(variant(name), **changes)
     plain = trained(program(e, digits, 0), iterations=60)
     these = program(e, digits, 0)
     iterate = these._iterate
@@ -158,7 +161,7 @@ def test_an_iteration_is_captured_after_a_few_and_again_when_the_rates_change(
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(these, "captures", True)
     RecordedGraph.made = 0
-    trained(these, iterations=60)  # 16 in an epoch
+    trained(these, iterations=60)  # more than three epochs
     assert RecordedGraph.made == 2
     assert torch.equal(vector(plain, 0), vector(these, 0))
     assert plain.costs() == these.costs()

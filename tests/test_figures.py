@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.transforms import Bbox
 
-from aae_lib import figures
+from aae_lib import claims, figures
 from aae_lib.config import Code, Rates
 from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS
@@ -114,6 +114,35 @@ def test_priors_are_drawn_behind_as_samples_or_circles():
     assert prior.get_zorder() < dots.get_zorder()
 
 
+def test_heads_are_printed_in_place_of_labels_and_own_scales_hold_them():
+    z, label = blobs(200)
+    heads = np.array([[2.0, 0.0], [-5.0, 1.0]])
+    figure = figures.codes(
+        [("a", z, label), ("b", 10 * z + 100, label)],
+        heads=[(heads, ["7", "1"]), None],
+        own_scale=True,
+        axis_names=("left", "up"),
+    )
+    first, second = figure.axes
+    printed = {text.get_text(): text.get_position() for text in first.texts}
+    assert printed == {"7": (2.0, 0.0), "1": (-5.0, 1.0)}
+    assert first.get_xlim()[0] < -5
+    assert len(second.texts) == 10
+    assert second.get_xlim()[0] > 70
+    for text in second.texts:
+        nearest = np.linalg.norm(10 * z + 100 - text.get_position(), axis=1).argmin()
+        assert label[nearest] == int(text.get_text())
+    assert (second.get_xlabel(), first.get_ylabel()) == ("left", "up")
+
+
+def test_more_classes_than_colours_can_be_drawn():
+    z, label = blobs(60)
+    (axes,) = figures.codes([("codes", z, label + 10 * (np.arange(60) % 2))]).axes
+    assert {text.get_text() for text in axes.texts} == {
+        str(k) for k in range(0, 20) if k % 2 == k // 10
+    }
+
+
 def test_codes_of_one_point_and_of_an_untrained_network_can_be_drawn():
     FigureCanvasAgg(figures.codes([("zero", np.zeros((1, 2)), np.array([3]))])).draw()
 
@@ -145,6 +174,25 @@ def test_sheet_shows_the_images_row_by_row_edge_to_edge(colour):
     shown = axes.images[0].get_array()
     assert shown.shape == (8, 15, *colour)
     np.testing.assert_array_equal(shown[4:8, 5:10], images[4])
+
+
+def test_percentile_maps_show_the_last_row_lowest_and_numbers_on_one_scale():
+    small, large = np.array([[0.0, 1.0], [2.0, 3.0]]), np.full((2, 2), -5.0)
+    panels = {"a": small, "b": large}
+    figure = figures.percentile_maps(panels, axes=("right", "up"), quantity="slant", columns=1)
+    first, second, bar = figure.axes
+    assert [first.get_title(), second.get_title(), bar.get_ylabel()] == ["a", "b", "slant"]
+    (shown,), (other,) = first.images, second.images
+    assert np.array_equal(shown.get_array(), small)
+    assert shown.get_extent() == [0, 100, 0, 100]
+    assert shown.origin == "upper"  # row 0 at percentile 100
+    assert shown.get_clim() == other.get_clim() == (-5, 5)
+    tiled = figures.tile(np.zeros((4, 3, 5, 3)), 2, 2)
+    (axes,) = figures.percentile_maps({"": tiled}, axes=("right", "up")).axes
+    assert axes.images[0].get_array().shape == (6, 10, 3)
+    for bad in ({}, {"a": np.array([[np.nan]])}):
+        with pytest.raises(UserError, match="finite numbers"):
+            figures.percentile_maps(bad, axes=("right", "up"), quantity="slant")
 
 
 def test_sheet_takes_bytes_and_clips_what_a_linear_decoder_gives():
@@ -238,11 +286,69 @@ def test_losses_has_a_panel_per_phase_a_line_per_code_and_the_line_of_balance():
     assert len(panels["Reconstruction"].lines) == 1
 
 
+def test_costs_draws_each_curve_from_its_own_first_epoch():
+    panels = [
+        figures.CostPanel("D", "nats", {"GAN": ([1, 2], [0.5, 0.7]), "AAE": ([1], [1.3])}, (1.4, "tie")),
+        figures.CostPanel("MMD", "MMD", {"GMMN": ([3, 4, 5], [0.3, 0.2, 0.1])}),
+    ]  # fmt: skip
+    first, second = figures.costs(panels).axes
+    assert [line.get_label() for line in first.lines[:2]] == ["GAN", "AAE"]
+    assert first.lines[2].get_ydata()[0] == 1.4 < first.get_ylim()[1]
+    assert first.get_ylim()[0] == 0
+    assert list(second.lines[0].get_xdata()) == [3, 4, 5]
+    assert first.get_legend() and not second.get_legend()
+
+
+@pytest.mark.parametrize(
+    "panels",
+    [
+        [],
+        [figures.CostPanel("D", "nats", {})],
+        [figures.CostPanel("D", "nats", {"GAN": ([1, 2], [0.5])})],
+        [figures.CostPanel("D", "nats", {"GAN": ([1], [math.nan])})],
+    ],
+)
+def test_costs_refuses_what_cannot_be_drawn(panels):
+    with pytest.raises(UserError, match=r"figures.costs needs|needs \d finite values"):
+        figures.costs(panels)
+
+
 def test_losses_names_a_broken_cost():
     with pytest.raises(UserError, match="'generator z' needs 2 finite values"):
         figures.losses({"epoch": [1, 2], "generator z": [1.0, math.nan]})
     with pytest.raises(UserError, match="at least one cost"):
         figures.losses({"epoch": [1]})
+
+
+def test_likelihood_over_sigma_marks_what_is_chosen_and_shows_the_maxima():
+    curves = {"AAE": [-500.0, 300.0, 250.0], "GAN": [-900.0, 100.0, 200.0]}
+    chosen = {"AAE": 0.2, "GAN": 0.3}
+    (axes,) = figures.likelihood_over_sigma([0.1, 0.2, 0.3], curves, chosen, depth=150).axes
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    sigmas = [0.1, 0.2, 0.3]
+    assert drawn == [
+        (sigmas, curves["AAE"]),
+        ([0.2], [300]),
+        (sigmas, curves["GAN"]),
+        ([0.3], [200]),
+    ]
+    colours = [line.get_color() for line in axes.lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    assert axes.get_ylim() == (50, 315)
+    for curve in [1.0, 2.0], [1.0, 2.0, math.nan]:
+        with pytest.raises(UserError, match="'GAN' needs 3 finite values"):
+            figures.likelihood_over_sigma(sigmas, {"GAN": curve}, chosen)
+
+
+def test_likelihood_over_samples_draws_both_ways_and_the_papers_points():
+    series, kept = {"AAE": {1000: 250.0, 10_000: 310.0}}, {"AAE": {1000: 240.0, 10_000: 310.0}}
+    (axes,) = figures.likelihood_over_samples(series, kept, {"AAE": {10_000: 340}}).axes
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    assert drawn == [([1000, 10_000], [250, 310]), ([1000, 10_000], [240, 310]), ([10_000], [340])]
+    assert len({line.get_color() for line in axes.lines}) == 1
+    assert [text.get_text() for text in axes.texts] == ["340"]
+    with pytest.raises(UserError, match="'AAE' has values that are not finite"):
+        figures.likelihood_over_samples({"AAE": {1000: math.inf}}, {}, {})
 
 
 # Architecture: every experiment of the book, and the paper's other figures
@@ -279,7 +385,10 @@ MODELS = EXPERIMENTS | {
         _FIG1, codes=(Code("z", SwissRoll()),), decoder_label=True, discriminator_label=True
     ),
     "fig10, label": replace(_FIG10, decoder_label=True),
+    "everything normalised": replace(_FIG8, batch_norm="autoencoder", posterior="gaussian"),
+    "a share of labels": replace(_FIG8, labels=0.25),
 }
+MODELS = {name: e for name, e in MODELS.items() if e.method in ("aae", "vae")}
 every_model = pytest.mark.parametrize("experiment", MODELS.values(), ids=MODELS)
 
 
@@ -305,7 +414,8 @@ def test_architecture_has_the_adversaries_labels_and_costs_of_its_configuration(
         } <= set(arrows)
     labelled = [a for a in arrows if a.startswith("label ")]
     expected = ["label > decoder"] * e.decoder_label
-    expected += [f"label {c} > discriminator {c}" for c in adversarial if e.discriminator_label]
+    for code in adversarial if e.discriminator_label else []:
+        expected += [f"label {code} > discriminator {code}", f"label {code} > prior {code}"]
     assert labelled == expected
     assert ("known labels > supervised cost" in arrows) == (e.supervised is not None)
     assert ("decoder" in boxes) == (e.reconstruction is not None)
@@ -320,11 +430,11 @@ def test_architecture_prints_the_layer_sizes_of_the_model_that_is_trained(experi
 
     e = replace(experiment, hidden=8, layers=2)
     model = AdversarialAutoencoder(e, 784, 10, torch.Generator().manual_seed(0))
-    (axes,) = figures.architecture(e).axes
+    figure = figures.architecture(e)
 
     def printed(box: str) -> list[int]:
-        lines = [t.get_text() for t in axes.texts if t.get_gid() == f"text {box}"]
-        return [int(n) for line in lines if "→" in line for n in re.findall(r"\d+", line)]
+        lines = [line for line in lines_of(figure, box) if "→" in line]
+        return [int(n) for line in lines for n in re.findall(r"\d+", line)]
 
     def sizes(*networks) -> list[int]:
         layers = [m for net in networks for m in net.modules() if isinstance(m, torch.nn.Linear)]
@@ -379,7 +489,118 @@ def overlap(a: Bbox, b: Bbox, slack: float = 0) -> bool:
     return common is not None and min(common.width, common.height) > slack
 
 
+@pytest.mark.parametrize(
+    ("labels", "printed"),
+    [
+        (100, "100 images"),
+        (1000, "1\u2009000 images"),
+        (0.25, "25 % of images"),
+        ("all", "all images"),
+    ],
+)
+def test_architecture_says_how_many_images_are_labelled(labels, printed):
+    assert printed in lines_of(figures.architecture(replace(_FIG8, labels=labels)), "known labels")
+
+
+def test_architecture_says_what_is_normalised_and_what_is_added():
+    clusters, normalised = EXPERIMENTS["clusters_16"], MODELS["everything normalised"]
+    for experiment, boxes in (
+        (_FIG8, []),
+        (clusters, ["encoder"]),
+        (normalised, ["encoder", "decoder"]),
+    ):
+        figure = figures.architecture(experiment)
+        found = [b for b in ("encoder", "decoder") if "batch norm" in lines_of(figure, b)]
+        assert found == boxes
+    assert "dropout 0.5" in lines_of(figures.architecture(EXPERIMENTS["nn_100"]), "encoder")
+    for experiment, formula in ((_FIG8, []), (_FIG10, ["$y\\,W_C + z$"])):
+        assert lines_of(figures.architecture(experiment), "combine formula") == formula
+
+
+def lines_of(figure, box: str) -> list[str]:
+    """The lines of text in or beside a box."""
+    (axes,) = figure.axes
+    return [text.get_text() for text in axes.texts if text.get_gid() == f"text {box}"]
+
+
+def test_architecture_refuses_a_model_that_it_would_draw_wrongly():
+    with pytest.raises(UserError, match="'table1_gan' is a GAN"):
+        figures.architecture(EXPERIMENTS["table1_gan"])
+
+
 def test_architecture_refuses_more_codes_than_it_has_room_for():
     codes = (*_FIG8.codes, Code("w", Gaussian(2)))
     with pytest.raises(UserError, match="one or two codes; 'mnist_100' has 3"):
         figures.architecture(replace(_FIG8, codes=codes))
+
+
+def test_variants_stand_below_the_one_that_they_vary():
+    series = {
+        "as it is": {"epoch": [1, 2, 3], "validation error": [60.0, 40.0, 30.0]},
+        "changed": {"epoch": [1, 2, 3], "validation error": [70.0, 50.0, 20.5]},
+        "not far": {"epoch": [0.1], "validation error": [80.0]},
+    }
+    (axes,) = figures.error_of_variants(series, quantity="validation error").axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == list(series)
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert [text.get_text() for text in axes.texts] == ["30.0", "20.5", "80.0"]
+    reference, *lines = axes.lines
+    assert reference.get_xdata() == [30, 30]
+    assert [list(line.get_xdata()) for line in lines] == [
+        run["validation error"] for run in series.values()
+    ]
+    with pytest.raises(UserError, match="no variant"):
+        figures.error_of_variants({}, quantity="validation error")
+    series["changed"]["validation error"][1] = math.nan
+    with pytest.raises(UserError, match="finite"):
+        figures.error_of_variants(series, quantity="validation error")
+
+
+def test_a_share_of_an_epoch_is_on_the_axis_of_the_error():
+    run = {"epoch": [0.1], "test_error": [60.0]}
+    (axes,) = figures.error_along_training({"a": {"seed 0": run}}, {"a": {1500: 9.55}}).axes
+    assert axes.get_xlim()[0] < 0.1
+
+
+# Scorecard
+
+
+def judged(**values: float) -> list[claims.Row]:
+    """Claims with what was obtained for them."""
+    rows = []
+    for claim in claims.load():
+        name = claim.id.replace(".", "_").replace("-", "_")
+        if name in values:
+            evidence = claims.Evidence({0: values[name]}, claim.epochs or 50, 50, "standard", "")
+            rows.append(claims.Row(claim=claim, **vars(claims.check(claim, evidence))))
+    return rows
+
+
+def test_the_scorecard_puts_the_paper_at_0_and_what_is_plainly_wrong_at_1():
+    paper = judged(a2_mnist_100_epoch_50=3.4, fig2_gaussian_energy_distance=0.0)
+    wrong = judged(
+        a2_mnist_100_epoch_50=paper[1].claim.wrong,
+        fig2_gaussian_energy_distance=paper[0].claim.wrong,
+    )
+    far = judged(a2_mnist_100_epoch_50=90.0, fig2_gaussian_energy_distance=0.9)
+    figure = figures.scorecard({"This run": paper, "Published": wrong, "Far": far})
+    points = figure.axes[0].collections
+    assert [tuple(p.get_offsets()[0]) for p in points[:4]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    blue, yellow, red = (
+        figures.VERDICT_COLOURS[v] for v in ("reproduced", "partly", "not reproduced")
+    )
+    edges = [tuple(p.get_edgecolor()[0][:3]) for p in points]
+    assert edges == [to_rgb(c) for c in (blue, blue, red, red, yellow, red)]
+    assert [len(p.get_facecolor()) for p in points] == [1, 1, 0, 0, 0, 0]  # filled, then open
+    assert points[5].get_offsets()[0][0] == figure.axes[0].get_xlim()[1]  # at the edge, an arrow
+    bands = sorted((b.get_x(), b.get_width()) for b in figure.axes[0].patches)
+    assert (0.0, 0.8) in [(round(x, 9), round(w, 9)) for x, w in bands]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["fig2.gaussian.energy-distance", "a2.mnist-100.epoch-50"]
+
+
+def test_a_scorecard_without_any_result_still_draws_the_bands():
+    rows = [row for row in claims.scorecard([]) if row.claim.run]
+    figure = figures.scorecard({"This run": rows})
+    assert len(figure.axes[0].collections) == 0
+    assert len(figure.axes[0].patches) >= len(rows)

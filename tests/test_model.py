@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,10 @@ from variants import VARIANTS
 
 from aae_lib.baselines.vae import VariationalAutoencoder, kl_divergence
 from aae_lib.config import Code, Experiment, Rates
+from aae_lib.engine import STEPS
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
-from aae_lib.phases import Batch, Descent, alone, step
+from aae_lib.phases import Batch, Descent, alone, imbalance, step
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture
 from aae_lib.training import MODELS
 
@@ -42,17 +44,30 @@ def batch(seed: int = 1) -> Batch:
     return Batch(x, label, known, x.flip(0), label.flip(0))
 
 
+_AUTOENCODER = {
+    "reconstruction": ("encoder", "heads", "decoder", "output", "cluster_heads"),
+    "discriminator": ("discriminators",),
+    "generator": ("encoder", "heads"),
+    "supervised": ("encoder", "heads.y"),
+}
+OWNERS = {
+    "aae": _AUTOENCODER,
+    "vae": _AUTOENCODER,
+    "gan": {"discriminator": ("discriminator",), "generator": ("generator", "output")},
+    "gmmn": {
+        "reconstruction": ("encoder", "head", "decoder", "output"),
+        "matching": ("matcher", "matched"),
+    },
+}
+"""The networks that each phase may change, by method."""
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_phase_changes_its_own_networks_and_no_others(variant: str) -> None:
     name, changes = VARIANTS[variant]
     model = build(name, **changes)
     descent = Descent(model)
-    owners = {
-        "reconstruction": ("encoder", "heads", "decoder", "output", "cluster_heads"),
-        "discriminator": ("discriminators",),
-        "generator": ("encoder", "heads"),
-        "supervised": ("encoder", "heads.y"),
-    }
+    owners = OWNERS[model.experiment.method]
     moved: dict[str, set[str]] = {}
     take_step = descent.step
 
@@ -63,8 +78,9 @@ def test_each_phase_changes_its_own_networks_and_no_others(variant: str) -> None
         assert all(p.grad is None for p in model.parameters())
 
     descent.step = watched
-    for i in range(2):  # the first step cannot move everything: symmetric zeros
-        step(alone(model), descent, batch(i), generator(i))
+    for i in range(4):  # the first step cannot move everything: symmetric zeros
+        descent.pretraining = i < 2 and model.experiment.pretraining > 0
+        STEPS[model.experiment.method](alone(model), descent, batch(i), generator(i))
     assert moved.keys() == descent.rates.keys()
     for phase, names in moved.items():
         assert all(n.startswith(owners[phase]) for n in names), (phase, names)
@@ -144,8 +160,59 @@ def test_batch_norm_follows_appendix_a() -> None:
         }
 
     assert places("none") == set()
+    assert places("hidden") == {"encoder"}
     assert places("encoder") == {"encoder", "heads"}
     assert places("autoencoder") == {"encoder", "heads", "decoder", "output"}
+
+
+def test_batch_norm_stands_before_or_after_the_relu() -> None:
+    linear, norm, relu = torch.nn.Linear, torch.nn.BatchNorm1d, torch.nn.ReLU
+    for after, order in ((False, [linear, norm, relu]), (True, [linear, relu, norm])):
+        model = build("clusters_16", batch_norm_after=after)
+        assert [type(layer) for layer in model.encoder] == 2 * order
+        assert [type(layer) for layer in model.heads["y"]] == [linear, norm]
+    x = model.train().features(torch.rand(50, PIXELS, generator=generator()))
+    assert torch.allclose(
+        x.mean(0), torch.zeros(16), atol=1e-5
+    )  # after it, features are normalised
+
+
+def test_temperature_divides_the_logits_of_the_categorical_code_alone() -> None:
+    plain, sharp = (
+        build("mnist_100", init_std=0.5),
+        build("mnist_100", init_std=0.5, temperature=0.5),
+    )
+    x = batch().x
+    assert torch.allclose(sharp.encode(x)["y"], (2 * plain.encode_logits(x)["y"]).softmax(1))
+    assert torch.equal(sharp.encode_logits(x)["y"], 2 * plain.encode_logits(x)["y"])
+    assert torch.equal(sharp.encode(x)["z"], plain.encode(x)["z"])
+
+
+def test_the_discriminator_judges_codes_with_noise_where_there_is_any() -> None:
+    """Against the network on codes to which the same numbers were added by hand."""
+    model, code = build("clusters_16", init_std=0.5, discriminator_noise=0.3), torch.rand(9, 5)
+    noisy = code + 0.3 * torch.empty_like(code).normal_(generator=generator(3))
+    found = model.discriminate("z", code, source=generator(3))
+    assert torch.allclose(found, model.discriminators["z"](noisy)[:, 0])
+    assert torch.equal(model.discriminate("z", code), model.discriminators["z"](code)[:, 0])
+    quiet = build("clusters_16", init_std=0.5)
+    assert torch.equal(
+        quiet.discriminate("z", code, source=generator(3)), quiet.discriminate("z", code)
+    )
+
+
+def test_imbalance_is_the_divergence_of_the_mean_from_uniform() -> None:
+    q = torch.rand(7, 4, generator=generator()).softmax(1)
+    mean = torch.distributions.Categorical(q.mean(0))
+    expected = torch.distributions.kl_divergence(
+        mean, torch.distributions.Categorical(torch.ones(4))
+    )
+    assert number(imbalance(q)) == pytest.approx(number(expected), abs=1e-6)
+    assert number(imbalance(torch.eye(4))) == pytest.approx(0, abs=1e-6)
+    one = one_hot(torch.zeros(7, dtype=torch.int64), 4).float().requires_grad_()
+    assert number(imbalance(one)) == pytest.approx(math.log(4))
+    imbalance(one).backward()
+    assert one.grad.isfinite().all()
 
 
 def test_categorical_code_is_the_softmax_of_its_logits() -> None:

@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
 from test_book import remote_addresses
 
-from aae_lib import book
+from aae_lib import book, claims
 from aae_lib.book import Project
 from aae_lib.errors import UserError
 from aae_lib.experiments import CHAPTERS
@@ -135,6 +136,42 @@ def test_every_chapter_runs_on_the_smoke_profile(chapter: str, smoke_book: dict,
         book.publish(project, [chapter])
 
 
+class Targets(HTMLParser):
+    """The links of a page, and what links can lead to in it."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value for name, value in attrs if (tag, name) == ("a", "href") and value]
+        self.ids |= {value for name, value in attrs if name == "id" and value}
+
+
+@pytest.mark.parametrize("page", ["chapters/10_conclusion", "scorecard", "appendix", "machines"])
+def test_links_to_chapters_lead_to_a_section_of_them(page: str, smoke_book: dict):
+    path = smoke_book["build"] / "html" / f"{page}.html"
+    links = [re.fullmatch(r"([^:#]*\.html)#(.+)", link) for link in Targets(path).links]
+    links = {(path.parent / link[1], link[2]) for link in links if link}
+    dead = [link for link in links if link[1] not in Targets(link[0]).ids]
+    assert dead == []
+    if page != "machines":
+        assert {"against-the-paper", "deviations"} & {anchor for _, anchor in links}
+
+
+def test_the_conclusion_judges_what_the_other_chapters_left(smoke_book: dict, monkeypatch):
+    monkeypatch.setenv("AAE_BUILD", str(smoke_book["build"]))
+    found = claims.evidence(smoke_book["build"] / "results" / "smoke")
+    notebook = nbformat.read(Project().chapters / "10_conclusion.ipynb", as_version=4)
+    data = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    (table,) = [d["text/html"] for d in data if "against-the-paper" in d.get("text/html", "")]
+    rows = re.findall('<td id="([^"]+)">.*?</td><td>.*?</td><td>(.*?)</td>', table)
+    assert [name for name, _ in rows] == [claim.id for claim in claims.load() if claim.run]
+    assert {name for name, here in rows if "smoke" in here} == set(found) != set()
+
+
 def test_a_second_make_book_trains_and_executes_nothing(smoke_book: dict, digits_archive: Path):
     settings = {"profile": "smoke", "seed": 0, "replicates": "", "data": digits_archive}
     done = planned(
@@ -158,6 +195,19 @@ def test_the_workflow_has_one_job_for_each_run(tmp_path: Path):
     experiments = {name for names in CHAPTERS.values() for name in names}
     runs = [f"train_{name}_{seed}" for name in experiments for seed in range(3)]
     assert sorted(jobs) == sorted([*runs, *["chapter"] * len(CHAPTERS), "data", "book"])
+
+
+def test_the_conclusion_runs_after_all_other_chapters(tmp_path: Path):
+    build = tmp_path / "build"
+    done = planned(
+        *("--directory", str(tmp_path / "state"), str(build / "chapters" / "10_conclusion.ipynb")),
+        AAE_BUILD=str(build),
+        AAE_RUNS=str(tmp_path / "runs"),
+    )
+    assert done.returncode == 0, done.stderr
+    jobs = re.findall("^rule chapter:.*?^ +output: (.*?)$", done.stdout + done.stderr, re.M | re.S)
+    assert [Path(job.split()[0]).stem for job in jobs][-1] == "10_conclusion"
+    assert sorted(Path(job.split()[0]).stem for job in jobs) == sorted(CHAPTERS)
 
 
 def test_on_a_gpu_all_seeds_of_an_experiment_are_one_job(tmp_path: Path):

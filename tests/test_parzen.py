@@ -14,9 +14,10 @@ import torch
 from scipy.special import logsumexp
 from torch import Generator, Tensor
 
-from aae_lib import data, parzen, store
+from aae_lib import data, parzen, store, training
 from aae_lib.errors import UserError
-from aae_lib.parzen import SIGMAS, Parzen, choose_sigma, estimate, mean_and_error
+from aae_lib.experiments import by_name
+from aae_lib.parzen import SIGMAS, Parzen, choose_sigma, curve, estimate, mean_and_error
 
 TOLERANCE = 1e-3  # nats
 
@@ -210,7 +211,7 @@ def test_more_samples_never_lower_the_expectation() -> None:
 
 def test_real_digits_as_samples_score_what_they_are_known_to(mnist) -> None:
     """10 000 training images score 243.6 nats: the anchor of every table of this estimate on MNIST."""
-    rows = np.random.default_rng(0).permutation(len(mnist.train))[:10_000]
+    rows = np.random.RandomState(0).permutation(len(mnist.train))[:10_000]
     train, validation, test = (
         torch.from_numpy(split.pixels()) for split in (mnist.train, mnist.validation, mnist.test)
     )
@@ -219,8 +220,8 @@ def test_real_digits_as_samples_score_what_they_are_known_to(mnist) -> None:
     best = choose_sigma(found[:, :1000])
     mean, error = mean_and_error(found[best, 1000:])
     assert SIGMAS[best] == pytest.approx(0.1668, abs=1e-4)
-    assert mean == pytest.approx(243.56, abs=1.5)
-    assert error == pytest.approx(2.09, abs=0.05)
+    assert mean == pytest.approx(243.56, abs=0.01)
+    assert error == pytest.approx(2.09, abs=0.01)
     some = torch.arange(0, len(points), 500)
     assert largest_difference(found[:, some], literal(points[some], train[rows])) < TOLERANCE
 
@@ -359,6 +360,90 @@ def test_the_progress_bar_has_model_samples_rate_and_time_left(capsys) -> None:
     line = capsys.readouterr().err.rstrip().split("\r")[-1]
     for part in ("uniform: 100%", "95.0/95.0", "<00:00", "sample/s"):
         assert part in line
+
+
+# ---- Several numbers of samples ------------------------------------------------------------------
+
+COUNTS = [3, 10, 25, 26, 95]  # within a block of 10, at its end, two in one block, the last
+
+
+def curved(draws: Callable[[int, Generator], Tensor] = draw, **options: Any) -> Tensor:
+    defaults = {"model": "uniform", "seed": 0, "block": 10, "quiet": True, "checkpoint_seconds": 0}
+    return curve(draws, options.pop("counts", COUNTS), POINTS, **(defaults | options))
+
+
+def test_a_curve_is_the_estimate_of_each_number_of_the_same_samples() -> None:
+    drawn = []
+
+    def keep(n: int, generator: Generator) -> Tensor:
+        drawn.append(draw(n, generator))
+        return drawn[-1]
+
+    found = curved(keep)
+    assert found.shape == (len(COUNTS), len(SIGMAS), len(POINTS))
+    assert [len(block) for block in drawn] == [10] * 9 + [5]
+    for count, at_count in zip(COUNTS, found, strict=True):
+        assert largest_difference(at_count, literal(POINTS, torch.cat(drawn)[:count])) < TOLERANCE
+    assert largest_difference(found[-1], estimated()) < 1e-4
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 9])
+def test_a_stopped_curve_goes_on_to_the_same_bits(blocks: int, tmp_path) -> None:
+    path = tmp_path / "parzen.safetensors"
+    with pytest.raises(Stopped):
+        curved(stopping_after(blocks), state=path)
+    assert torch.equal(curved(stopping_after(10 - blocks), state=path), curved())
+    assert torch.equal(curved(stopping_after(0), state=path), curved())
+    with pytest.raises(UserError, match="its samples differ"):
+        curved(state=path, counts=[3, 10, 95])
+
+
+@pytest.mark.parametrize("counts", [[10, 3], [3, 3], [0, 3], []])
+def test_numbers_of_samples_that_do_not_ascend_from_one_are_refused(counts: list[int]) -> None:
+    with pytest.raises(UserError, match=r"must ascend|at least 1"):
+        curved(counts=counts)
+
+
+def test_the_numbers_on_the_way_to_many_samples() -> None:
+    assert parzen.counts_up_to(10_000) == [1000, 3000, 10_000]
+    assert parzen.counts_up_to(50_000) == [1000, 3000, 10_000, 30_000, 50_000]
+    assert parzen.counts_up_to(10_000_000)[-3:] == [1_000_000, 3_000_000, 10_000_000]
+    for wrong in 9999, 1e6, "many", True:
+        with pytest.raises(UserError, match="parameter samples must be a whole number"):
+            parzen.counts_up_to(wrong)
+
+
+def test_the_curve_of_a_run_is_kept_beside_it_until_its_weights_change(digits, runs) -> None:
+    run = training.fit(by_name("table1_aae"), digits, seed=0, epochs=0.1, device="cpu", quiet=True)
+    points = torch.from_numpy(digits.test.pixels()[:20])
+    samples, drawn = run.model.sample, []
+
+    def counted(n: int, source: Generator) -> Tensor:
+        drawn.append(n)
+        return samples(n, source)
+
+    run.model.sample = counted
+    found = parzen.curve_of(run, [30, 50], points, quiet=True)
+    assert torch.equal(parzen.curve_of(run, [30, 50], points, quiet=True), found)
+    assert drawn == [50]
+    assert list((store.run_folder(run.experiment, 0) / "parzen").glob("*.safetensors"))
+    for changed in {"counts": [40]}, {"points": points[:5]}, {"sigmas": [0.2, 0.3]}:
+        options = {"counts": [30, 50], "points": points} | changed
+        parzen.curve_of(run, **options, quiet=True)
+    assert drawn == [50, 40, 50, 50]
+    with torch.no_grad():
+        next(run.model.parameters()).mul_(1.1)
+    parzen.curve_of(run, [30, 50], points, quiet=True)
+    assert drawn == [50, 40, 50, 50, 50]
+
+
+def test_a_score_is_of_test_images_at_the_sigma_of_validation_images() -> None:
+    found = torch.tensor([[5.0, 5.0, 1.0, 3.0], [4.0, 4.0, 9.0, 9.0], [0.0, 0.0, 0.0, 8.0]])
+    chosen = parzen.score(found, 2, [0.1, 0.2, 0.3])
+    assert (chosen.mean, chosen.sigma, chosen.at_end) == (2, 0.1, True)
+    assert chosen.error == pytest.approx(1 / math.sqrt(2))
+    kept = parzen.score(found, 2, [0.1, 0.2, 0.3], kept=0.2)
+    assert (kept.mean, kept.error, kept.at_end, str(kept)) == (9, 0, False, "9.0 ± 0.0")
 
 
 # ---- What is refused -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from aae_lib.priors import Categorical, Gaussian, GaussianMixture, SwissRoll
+from aae_lib.priors import Categorical, Gaussian, GaussianMixture, SwissRoll, Uniform
 
 PRIORS = [Gaussian(3, 5.0), GaussianMixture(), SwissRoll(), Categorical(10)]
 
@@ -57,6 +57,20 @@ def test_mixture_draws_have_its_density() -> None:
         assert float(f(z).mean()) == pytest.approx(float((weight * f(grid)).sum()), abs=0.02)
 
 
+def test_mixture_places_points_along_and_across_each_component() -> None:
+    """One deviation along or across the axes lowers the component's log-density by ½, two of both by 4."""
+    prior, part = GaussianMixture(), torch.arange(10)
+    for along, across, fall in ((1.0, 0.0, 0.5), (0.0, -1.0, 0.5), (2.0, -2.0, 4.0)):
+        centre, z = (
+            prior.place(part, torch.full((10,), a), torch.full((10,), b))
+            for a, b in ((0.0, 0.0), (along, across))
+        )
+        change = prior.component_log_prob(z) - prior.component_log_prob(centre)
+        assert change.diagonal().numpy() == pytest.approx(np.full(10, -fall), abs=1e-4)
+    outwards = prior.place(part, torch.ones(10), torch.zeros(10)).norm(dim=1)
+    assert outwards.numpy() == pytest.approx(np.full(10, 1.9))
+
+
 def test_mixture_label_picks_its_component() -> None:
     prior, label = GaussianMixture(std_along=0.2), torch.arange(10).repeat(100)
     z = prior.sample(len(label), generator(), label)
@@ -81,6 +95,16 @@ def test_a_single_gaussian_refuses_labels() -> None:
         Gaussian(2).sample(3, generator(), torch.zeros(3, dtype=torch.int64))
 
 
+def test_the_uniform_distribution_fills_its_cube_and_refuses_labels() -> None:
+    z = Uniform(3).sample(50_000, generator())
+    assert z.shape == (50_000, 3)
+    assert z.mean(0).numpy() == pytest.approx(np.zeros(3), abs=0.02)
+    assert z.var(0).numpy() == pytest.approx(np.full(3, 1 / 3), abs=0.01)
+    assert -1 <= float(z.min()) < -0.99 < 0.99 < float(z.max()) <= 1
+    with pytest.raises(ValueError, match="no part"):
+        Uniform(2).sample(3, generator(), torch.zeros(3, dtype=torch.int64))
+
+
 def test_categories_are_equally_likely() -> None:
     share = Categorical(10).sample(100_000, generator()).mean(0)
     assert share.numpy() == pytest.approx(np.full(10, 0.1), abs=0.005)
@@ -94,8 +118,17 @@ def test_swiss_roll_label_takes_its_tenth_of_the_length() -> None:
     assert torch.equal((fraction * 10).floor().clamp(0, 9).long(), label)
 
 
-def test_swiss_roll_steps_are_equally_long_away_from_the_centre() -> None:
-    u = torch.linspace(0, 1, 10_001, dtype=torch.float64)
-    length = SwissRoll().mean(u).diff(dim=0).norm(dim=1)
-    outer = length[1000:]
-    assert float(outer.max() / outer.min()) < 1.1
+@pytest.mark.parametrize("roll", [SwissRoll(), SwissRoll(radius=2.0, turns=0.7)], ids=str)
+def test_swiss_roll_length_is_that_of_a_polyline_along_it(roll) -> None:
+    u = torch.linspace(0, 1, 200_001, dtype=torch.float64) ** 2
+    steps = roll.mean(u).diff(dim=0).norm(dim=1)
+    assert float(roll.length(u[:1])) == 0
+    assert roll.length(u[1:]).numpy() == pytest.approx(steps.cumsum(0).numpy(), rel=1e-6, abs=1e-9)
+
+
+def test_swiss_roll_tenths_are_as_long_as_its_description_says() -> None:
+    roll = SwissRoll()
+    length = roll.length(torch.linspace(0, 1, 11, dtype=torch.float64))
+    shares = (length.diff() / length[-1]).tolist()
+    assert shares[0] == pytest.approx(0.1137, abs=1e-4)
+    assert 0.098 < min(shares[1:]) < max(shares[1:]) < 0.1

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from variants import program, trained
 
 from aae_lib import data, engine, phases, store, training
 from aae_lib.config import PROFILES, Rates
@@ -95,6 +96,8 @@ def test_seeds_differ_and_repeat(digits, runs) -> None:
         ("fig2_mixture", {"posterior": "universal"}),
         ("fig2_vae_mixture", {}),
         ("nn_100", {"labels": 20}),
+        ("table1_gan", {"milestones": (2,)}),
+        ("table1_gmmn", {"batch_size": 200, "pretraining": 2, "matching_layers": (16, 16)}),
     ],
 )
 def test_a_longer_profile_continues_a_shorter_one_to_the_bit(digits, runs, name, changes) -> None:
@@ -147,6 +150,21 @@ def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
     resumed = fit(e, digits, seed=0, epochs=60, device="cpu", quiet=True)
     assert equal(weights(undisturbed), weights(resumed))
     assert undisturbed.history == resumed.history
+
+
+def test_a_share_of_an_epoch_ends_within_it_and_nothing_goes_on_from_there(digits, runs) -> None:
+    e = replace(small("clusters_16"), quick=0.2)
+    options = {"seed": 0, "device": "cpu", "quiet": True}
+    share = fit(e, digits, epochs=0.2, **options)
+    assert share.history["epoch"] == [0.2]
+    iterations = trained(program(e.on(digits), digits, 0), math.ceil(0.2 * 16))
+    assert equal(weights(share), dict(iterations.models[0].state_dict()))
+    whole = fit(e, digits, epochs=2, **options)
+    assert whole.history["epoch"] == [1, 2]
+    assert list(store.checkpoints(e.on(digits), 0)) == [0.2, 1, 2]
+    assert fit(e, digits, epochs=0.2, **options).history == share.history
+    with pytest.raises(UserError, match=r"1\.5 epochs"):
+        fit(e, digits, epochs=1.5, **options)
 
 
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(digits, runs, capsys) -> None:
@@ -254,6 +272,34 @@ def test_errors_are_counted_on_the_right_images_without_dropout_or_noise(digits,
     assert first["validation error"] != first["test error"]
 
 
+def test_without_labels_validation_images_name_the_clusters(digits, runs) -> None:
+    """Paper: §6, written out image by image; test labels are counted, never used."""
+    e = small("clusters_16")
+    run = fit(e, digits, seed=0, epochs=3, device="cpu", quiet=True)
+    run.model.eval()
+    q = {
+        part: run.model.encode(torch.as_tensor(split.pixels()))["y"].detach()
+        for part, split in (("validation", digits.validation), ("test", digits.test))
+    }
+    names = []
+    for cluster in range(16):
+        best = max(range(len(digits.validation)), key=lambda i: float(q["validation"][i, cluster]))
+        names.append(int(digits.validation.labels[best]))
+    for part, split in (("validation", digits.validation), ("test", digits.test)):
+        wrong = sum(
+            names[int(row.argmax())] != label
+            for row, label in zip(q[part], split.labels, strict=True)
+        )
+        assert run.history[f"{part} error"][-1] == pytest.approx(100 * wrong / len(split))
+    assert run.history["epoch"] == [1, 2, 3]
+    assert (
+        "test error"
+        not in fit(
+            small("fig2_gaussian"), digits, seed=0, epochs=1, device="cpu", quiet=True
+        ).history
+    )
+
+
 def test_the_rates_of_an_epoch_are_those_of_the_schedule(digits, runs) -> None:
     plain = small("fig2_gaussian", milestones=())
     stepped = small("fig2_gaussian", milestones=(1,), decay=0.0)
@@ -324,6 +370,13 @@ def test_more_labels_than_images_are_refused(digits, runs) -> None:
 def test_all_labels_are_all_labels(digits) -> None:
     images = Images.of(digits, small("mnist_all"), 0, CPU)
     assert torch.equal(images.known, images.train_labels)
+
+
+def test_a_share_of_labels_is_that_share_of_the_training_images(digits) -> None:
+    """Paper: §2.3, 10K of 50K."""
+    images = Images.of(digits, small("fig4_mixture"), 0, CPU)
+    assert len(images.labelled) == len(digits.train) / 5
+    assert (images.known < digits.classes).sum() == len(digits.train) / 5
 
 
 def test_images_of_another_number_of_classes_get_a_code_of_that_size(digits, runs) -> None:

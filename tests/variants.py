@@ -13,6 +13,21 @@ from aae_lib.training import build
 
 VARIANTS = {
     **{name: (name, {}) for name in EXPERIMENTS},
+    # Small, and on these data with an epoch of the autoencoder and more of the moment-matching network.
+    "table1_gmmn": (
+        "table1_gmmn",
+        {"batch_size": 200, "pretraining": 1, "matching_layers": (16, 16)},
+    ),
+    "moment matching of pixels (§2.2)": (
+        "table1_gmmn",
+        {
+            "batch_size": 200,
+            "reconstruction": None,
+            "pretraining": 0,
+            "matching_layers": (16, 16),
+            "bandwidths": (2.0, 80.0),
+        },
+    ),
     "gaussian posterior": ("mnist_100", {"posterior": "gaussian"}),
     "universal posterior": ("mnist_100", {"posterior": "universal"}),
     "label to the decoder (§4)": ("fig2_gaussian", {"decoder_label": True}),
@@ -27,6 +42,12 @@ VARIANTS = {
     "batch norm and input dropout (A.2.2, A.3)": (
         "mnist_100",
         {"batch_norm": "autoencoder", "input_dropout": 0.2},
+    ),
+    "batch norm after the ReLU": ("clusters_16", {"batch_norm_after": True}),
+    "batch norm not in the heads": ("clusters_16", {"batch_norm": "hidden"}),
+    "temperature, balance, noise on what is judged": (
+        "clusters_16",
+        {"temperature": 0.5, "balance": 1.0, "discriminator_noise": 0.3},
     ),
     "sum of codes (§7)": (
         "mnist_100",

@@ -1,0 +1,535 @@
+"""Pages that are made, not written: from the ledger, results and configurations, whenever the book is staged.
+
+    summary    the landing page's verdicts               machines    what the book's runs were trained on
+    scorecard  every claim with its verdict              speed       what `make bench` measured
+    appendix   every hyper-parameter beside the paper's  deviations  those of all chapters, for the last one
+
+So no page can drift from what it tells of. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aae_lib import claims
+from aae_lib.config import Code, Experiment, Rates
+from aae_lib.experiments import EXPERIMENTS
+from aae_lib.priors import Categorical, Gaussian
+from aae_lib.store import duration
+
+if TYPE_CHECKING:
+    from aae_lib.bench import Bench
+
+LANDING_ROWS = 3
+"""Measured claims that the landing page has room for."""
+
+
+def raw_html(*lines: str) -> str:
+    """HTML as a block of MyST markdown."""
+    return "\n".join(["```{raw} html", *lines, "```", ""])
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for the book whose cells are HTML already."""
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    titles = "".join(f"<th>{title}</th>" for title in head)
+    return f'<table class="table scorecard"><thead><tr>{titles}</tr></thead><tbody>\n{body}\n</tbody></table>'
+
+
+def without_dead_links(text: str, present: Collection[str]) -> str:
+    """`text` with links to chapters that are not `present` in the book replaced by their words."""
+    link = r"<a href='(?:chapters/)?(\d\w+)\.html#[\w-]+'>(.*?)</a>"
+    return re.sub(link, lambda m: m[0] if m[1] in present else m[2], text)
+
+
+# ---- verdicts
+
+
+def summary(rows: Sequence[claims.Row]) -> str:
+    """The scorecard in short, for the landing page: counts, and the claims that have been measured."""
+    ours = [row for row in rows if row.claim.run]
+    counts = Counter(row.verdict for row in ours)
+    chips = [
+        f'<a href="scorecard.html">{claims.chip(verdict, counts[verdict])}</a>'
+        for verdict in claims.VERDICTS
+    ]
+    measured = [row for row in ours if row.obtained is not None]
+    # Those with a verdict first, and of these the ones that the paper gives a number for.
+    measured.sort(key=lambda row: (claims.VERDICTS.index(row.verdict), row.reported is None))
+    table = [claims.html_table({"Ours": measured[:LANDING_ROWS]})] if measured else []
+    return raw_html('<p class="chips">', *chips, "</p>", *table)
+
+
+def scorecard(columns: Mapping[str, Sequence[claims.Row]], chapters: str) -> dict[str, str]:
+    """The claims in one HTML table for each figure, table, section or appendix of the paper, by its title.
+
+    As `claims.html_table`; `chapters` is where the chapters' pages lie as seen from the page that shows it.
+    """
+
+    def group(row: claims.Row) -> str:
+        return row.id.split(".")[0]
+
+    tables = {}
+    for name, rows in groupby(next(iter(columns.values())), key=group):
+        same = {row.id for row in rows}
+        part = {title: [r for r in column if r.id in same] for title, column in columns.items()}
+        kind, number = re.fullmatch("([a-z]+)([0-9]+)", name).groups()
+        title = {"s": "Section ", "fig": "Figure ", "table": "Table ", "a": "Appendix A."}[
+            kind
+        ] + number
+        tables[title] = claims.html_table(part, chapters)
+    return tables
+
+
+def in_sections(tables: Mapping[str, str]) -> str:
+    """HTML tables under a heading each, as markdown."""
+    return "\n".join(f"## {title}\n\n{raw_html(table)}" for title, table in tables.items())
+
+
+# ---- deviations
+
+
+def deviations(notebooks: Path, executed: Sequence[Path] = ()) -> dict[str, tuple[str, list[str]]]:
+    """For each chapter that lists deviations from the paper: its title, and the items of "### Deviations".
+
+    Read from the sources `notebooks`/NN_slug.py, as markdown that stands by itself on another page: its glued numbers
+    are those of the first of the folders `executed` that holds the chapter, other references are put in words.
+    """
+    import jupytext
+
+    found = {}
+    for path in sorted(notebooks.glob("[0-9]*.py")):
+        text = "\n\n".join(c.source for c in jupytext.read(path).cells if c.cell_type == "markdown")
+        section = re.search(r"^### Deviations\n(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)
+        items = re.split(r"^\d+\. +", section[1], flags=re.MULTILINE)[1:] if section else []
+        if items:
+            title = re.search("^# (.*)", text, re.MULTILINE)[1]
+            numbers = _glued([folder / f"{path.stem}.ipynb" for folder in executed])
+            found[path.stem] = title, [_by_itself(" ".join(i.split()), numbers) for i in items]
+    return found
+
+
+def _by_itself(item: str, numbers: Mapping[str, str]) -> str:
+    item = re.sub(r"([Ee]quations? )?\{eq\}`[^`]*`", "the equation there", item)
+    item = re.sub(r"([Ff]igures? )?\{numref\}`[^`]*`", "the figure there", item)
+    return re.sub(r"\{glue:\w*\}`([^`]*)`", lambda m: numbers.get(m[1], "(see there)"), item)
+
+
+def _glued(copies: Sequence[Path]) -> dict[str, str]:
+    """What the first executed notebook of `copies` that exists has made available to its prose, by name."""
+    import nbformat
+
+    path = next((path for path in copies if path.exists()), None)
+    cells = nbformat.read(path, as_version=4).cells if path else []
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    kind = "application/papermill.record/text/plain"
+    return {
+        output.metadata["scrapbook"]["name"]: output.data[kind].strip("'\"")
+        for output in outputs
+        if kind in output.get("data", {})
+    }
+
+
+# ---- machines
+
+
+def distinct(runs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Each run once, as far as it was trained: chapters may share runs, and show one at several epochs."""
+    longest: dict[tuple, Mapping[str, Any]] = {}
+    for run in runs:
+        key = run["hash"], run["seed"]
+        if key not in longest or run["epochs"] > longest[key]["epochs"]:
+            longest[key] = run
+    return list(longest.values())
+
+
+def in_short(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How many runs, their time and their memory, in words."""
+    if not runs:
+        return "no runs"
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    took = duration(sum(run["wall_seconds"] for run in runs))
+    memory = max(run["peak_memory_gib"] for run in runs)
+    return f"{count}, {took} of training, at most {memory:.2f} GiB of memory"
+
+
+def hardware(run: Mapping[str, Any]) -> str:
+    """The machine of a run in words."""
+    found = run["hardware"]
+    machine = f"{found['processor']}, {found['cores']} cores"
+    return f"{found['accelerator']} ({machine})" if found["accelerator"] else machine
+
+
+def machines(results: Sequence[Mapping[str, Any]]) -> str:
+    """What the runs of chapters, given as their results, were trained on: sums, then a table for each chapter."""
+    runs = distinct(run for chapter in results for run in chapter.get("runs", []))
+    if not runs:
+        return "No chapter of this book has trained anything yet: `make book` does it.\n"
+    stages = [stage for run in runs for stage in _stages(run)]
+    versions = [" · ".join(f"{k} {v}" for k, v in s["versions"].items()) for s in stages]
+    parts = [
+        f"**All of it.** {in_short(runs)}.\n",
+        f"**Hardware.** {_agreed(map(hardware, stages))}.\n",
+        f"**Software.** {_agreed(versions)}.\n",
+    ]
+    head = ("Run", "Seed", "Epochs", "Wall time", "Peak memory", "On", "Commit")
+    for chapter in results:
+        if mine := chapter.get("runs"):
+            parts += [
+                f"## {int(chapter['chapter'][:2])} · {chapter['title']}\n",
+                f"Profile `{chapter['profile']}`: {in_short(distinct(mine))}.\n",
+                raw_html(html_table(head, map(_machine_row, mine))),
+            ]
+    return "\n".join(parts)
+
+
+def _machine_row(run: Mapping[str, Any]) -> list[str]:
+    name = html.escape(run["experiment"])
+    threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}"
+    amounts = [
+        duration(run["wall_seconds"]),
+        f"{run['peak_memory_gib']:.2f} GiB",
+        f"{html.escape(run['device'])}, {threads}",
+    ]
+    commits = dict.fromkeys(stage["commit"] for stage in _stages(run))
+    unbroken = [text.replace(" ", "&nbsp;") for text in amounts]
+    epochs = f"{run['epochs']:g}"
+    return [f"<code>{name}</code>", str(run["seed"]), epochs, *unbroken, ", ".join(commits)]
+
+
+def _stages(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The provenance of a run's start, and of each time that it went on."""
+    return [run, *run.get("continued", [])]
+
+
+def _agreed(texts: Iterable[str]) -> str:
+    """The text that all share, or each with how often it occurs."""
+    counts = Counter(texts)
+    return (
+        next(iter(counts))
+        if len(counts) == 1
+        else "; ".join(f"{text} ({n}×)" for text, n in counts.most_common())
+    )
+
+
+# ---- speed
+
+
+def speed(bench: Bench | None, whose: str, folder: Path) -> str:
+    """What `make bench` measured on `whose` machine, its pictures written into `folder`."""
+    if bench is None:
+        return "Nothing has been measured yet: `make bench` does it.\n"
+    from aae_lib.bench import pictures, table
+
+    parts = [f"From {whose}: {bench.made}.\n", raw_html(*table(bench))]
+    for picture in pictures(bench):
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        figure = f"```{{figure}} {folder.name}/{picture.name}.png\n:alt: {picture.alt}\n"
+        parts.append(f"{figure}\n{picture.caption}\n```\n")
+    return "\n".join(parts)
+
+
+# ---- appendix
+
+
+class Said(NamedTuple):
+    """What the paper says of one hyper-parameter: in words, and as the value that an `Experiment` holds for it.
+
+    `value` may be a dict by experiment, and is left out where the words give none; `place` is that of the section
+    unless given.
+    """
+
+    words: str
+    value: Any = ...
+    place: str | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Experiments that the paper describes in one place: those whose field `paper` holds `mark`."""
+
+    title: str
+    mark: str
+    place: str
+    chapter: str | None = None
+    said: Mapping[str, Said] = field(default_factory=dict)
+
+
+_ADVERSARIAL = Said("initial rate 0.1, momentum 0.1", Rates(0.1, 0.1))
+_RECONSTRUCTION = Said("initial rate 0.01, momentum 0.9", Rates(0.01, 0.9))
+_THOUSAND = {"layers": Said("two", 2), "hidden": Said("1000", 1000)}
+_RELU = {"activation": Said("ReLU", "ReLU")}
+_HALF_SQUARED = Said("half the Euclidean error", "gaussian")
+_TENTH = Said("each step divides by ten", 0.1)
+_NO_OTHER = Said("no other dropout, ℓ2 weight decay or Gaussian noise", "none")
+_DETERMINISTIC = Said("deterministic, from there on", "deterministic", "§2")
+
+
+def _classes_and_style(classes: int, style: int) -> tuple[Code, ...]:
+    return Code("y", Categorical(classes)), Code("z", Gaussian(style))
+
+
+def _aae_and_vae(aae: str, vae: str) -> dict[str, str]:
+    both = {"fig2": aae, "fig2_vae": vae}
+    return {f"{e}_{prior}": value for e, value in both.items() for prior in ("gaussian", "mixture")}
+
+
+PAPER = (
+    Section("A.1: likelihood", "A.1", "A.1", "05_likelihood", {
+        "codes": Said(
+            "z: 8-D Gaussian, standard deviation 5 (TFD, not public: 15-D, 10)", (Code("z", Gaussian(8, 5.0)),)
+        ),
+        "posterior": _DETERMINISTIC, **_THOUSAND, **_RELU,
+        "heads": Said("linear", "linear; softmax for a categorical code"),
+        "output": Said("sigmoid (TFD: linear)", "sigmoid"),
+        "init_std": Said("Gaussian, standard deviation 0.01", 0.01),
+        "likelihood": Said("Euclidean cost", "gaussian"),
+        "batch_size": Said("100", 100),
+    }),
+    Section("A.2.1: semi-supervised, MNIST", "A.2.1", "A.2.1", "07_semi_supervised", {
+        "codes": Said("y: Categorical of 10; z: 10-D Gaussian, standard deviation 1", _classes_and_style(10, 10)),
+        "posterior": _DETERMINISTIC, **_THOUSAND, **_RELU,
+        "heads": Said("q(y|x) softmax, q(z|x) linear", "linear; softmax for a categorical code"),
+        "shared": Said("both hidden layers", "both hidden layers"),
+        "output": Said("linear or sigmoid, which is better to look at", "sigmoid"),
+        "batch_norm": Said("did not help", "none"),
+        "labels": Said("100, 1000 or all", {"mnist_100": 100, "mnist_1000": 1000, "mnist_all": "all"}, "Table 2"),
+        "choice": Said("at random, evenly over the classes", "at random, evenly over the classes"),
+        "reconstruction": _RECONSTRUCTION, "adversarial": _ADVERSARIAL,
+        "supervised": Said("initial rate 0.1, momentum 0.9", Rates(0.1, 0.9)),
+        "likelihood": _HALF_SQUARED,
+        "input_noise": Said("Gaussian, standard deviation 0.3, in training only", 0.3),
+        "input_dropout": Said("none", 0.0), "hidden_dropout": Said("none", 0.0), "weight_decay": _NO_OTHER,
+        "epochs": Said("5000", 5000), "milestones": Said("after 50 and 1000 epochs", (50, 1000)), "decay": _TENTH,
+    }),
+    Section("A.2.1: the network on the labels alone", "NN baseline", "§5", "07_semi_supervised", {
+        "layers": Said("the same architecture", 2), "hidden": Said("the same architecture", 1000),
+        "labels": Said("100, 1000 or all", {"nn_100": 100, "nn_1000": 1000, "nn_all": "all"}, "Table 2"),
+        "input_dropout": Said("dropout, no rate given"), "hidden_dropout": Said("dropout, no rate given"),
+    }),
+    Section("A.2.2: semi-supervised, SVHN", "A.2.2", "A.2.2", "07_semi_supervised", {
+        "codes": Said("y: Categorical of 10; z: 20 dimensions", _classes_and_style(10, 20)),
+        "output": Said("linear", "linear"),
+        "batch_norm": Said("all autoencoder layers, softmax and linear heads and output included", "autoencoder"),
+        "labels": Said("1000", 1000),
+        "choice": Said("at random, evenly over the classes", "at random, evenly over the classes"),
+        "reconstruction": Said("initial rate 0.0001, momentum 0.9", Rates(0.0001, 0.9)),
+        "adversarial": Said("initial rate 0.01, momentum 0.1", Rates(0.01, 0.1)),
+        "supervised": Said("initial rate 0.1, momentum 0.9", Rates(0.1, 0.9)),
+        "input_noise": Said("none", 0.0), "input_dropout": Said("20 %", 0.2), "hidden_dropout": Said("none", 0.0),
+        "weight_decay": _NO_OTHER,
+        "epochs": Said("1000", 1000), "milestones": Said("after 250 epochs", (250,)), "decay": _TENTH,
+    }),
+    Section("A.3: clustering", "A.3", "A.3", "08_clustering", {
+        "codes": Said(
+            "y: Categorical of 30 (Table 3: 16 too); z: 5-D Gaussian, standard deviation 1",
+            {"clusters_16": _classes_and_style(16, 5), "clusters_30": _classes_and_style(30, 5)},
+        ),
+        "posterior": _DETERMINISTIC, "layers": Said("two", 2), "hidden": Said("3000", 3000), **_RELU,
+        "output": Said("sigmoid", "sigmoid"),
+        "batch_norm": Said("the encoder's layers, the heads included", "encoder"),
+        "reconstruction": _RECONSTRUCTION, "adversarial": _ADVERSARIAL, "likelihood": _HALF_SQUARED,
+        "input_noise": Said("none", 0.0), "input_dropout": Said("20 %", 0.2), "hidden_dropout": Said("none", 0.0),
+        "weight_decay": _NO_OTHER,
+        "epochs": Said("1500", 1500), "milestones": Said("after 50 epochs", (50,)), "decay": _TENTH,
+    }),
+    Section("Figure 2: beside the variational autoencoder", "§2.1", "§2.1", "02_adversarial_autoencoders", {
+        "codes": Said(
+            "z: 2-D Gaussian; a mixture of ten 2-D Gaussians, drawn and not described",
+            {name: (Code("z", Gaussian(2)),) for name in ("fig2_gaussian", "fig2_vae_gaussian")},
+        ),
+        "method": Said("both", _aae_and_vae("aae", "vae")),
+        "posterior": Said("deterministic (§2); VAE: Gaussian", _aae_and_vae("deterministic", "gaussian")),
+    }),
+    Section("Table 1: the two rivals", "§2.2", "§2.2", "03_gans_and_moment_matching"),
+    Section("Figure 4: label information", "§2.3", "§2.3", "04_label_information", {
+        "codes": Said("z: the mixture of Figure 2; a swiss roll, drawn and not described"),
+        "posterior": _DETERMINISTIC,
+        "discriminator_label": Said("a one-hot label with an extra class for unlabelled images", True),
+        "labels": Said("10 000 of 50 000", 0.2),
+    }),
+    Section("Figure 7: style and label", "§4", "§4", "06_supervised", {
+        "codes": Said("z: 15-D Gaussian", (Code("z", Gaussian(15)),)),
+        "posterior": _DETERMINISTIC,
+        "decoder_label": Said("a one-hot label goes into the decoder", True),
+    }),
+    Section("Figure 11: dimensionality reduction", "§7", "§7", "09_dimensionality_reduction", {
+        "codes": Said(
+            "y: Categorical of 10 (c: 20); z: 2 dimensions (d: 10-D Gaussian, standard deviation 1)",
+            {f"fig11_{p}": _classes_and_style(20 if p == "c" else 10, 10 if p == "d" else 2) for p in "abcd"},
+        ),
+        "posterior": _DETERMINISTIC,
+        "combine": Said("y · W_C + z", "sum"),
+        "head_distance": Said("heads repel below a threshold η, whose value is not given (d: W_C is fixed)"),
+        "head_scale": Said("d: W_C = 10 I", {"fig11_d": 10.0}),
+        "labels": Said(
+            "a: 1000; b, d: 100; c: none", {"fig11_a": 1000, "fig11_b": 100, "fig11_c": None, "fig11_d": 100}
+        ),
+    }),
+)  # fmt: skip
+"""What the paper says of its experiments, in the order of the appendix; then those that the appendix passes over."""
+
+NAMES = {
+    "codes": "codes and their priors",
+    "posterior": "posterior q(z|x)",
+    "noise_dim": "dimensions of the posterior's noise",
+    "hidden": "units in a hidden layer",
+    "layers": "hidden layers of each network",
+    "output": "last layer of the decoder",
+    "batch_norm": "batch normalisation",
+    "init_std": "standard deviation of initial weights",
+    "combine": "what the decoder gets of the codes",
+    "head_distance": "threshold η of the cluster heads",
+    "head_scale": "W_C as a multiple of the identity",
+    "decoder_label": "label for the decoder",
+    "discriminator_label": "label for the discriminator",
+    "labels": "labelled training images",
+    "reconstruction": "descent on the reconstruction cost",
+    "adversarial": "descent on the adversarial costs",
+    "supervised": "descent on the labels' cross-entropy",
+    "likelihood": "reconstruction cost",
+    "input_noise": "noise on the input, standard deviation",
+    "input_dropout": "dropout of the input",
+    "hidden_dropout": "dropout of hidden units",
+    "batch_size": "images in a mini-batch",
+    "milestones": "epochs after which all rates fall",
+    "decay": "factor on all rates there",
+    "quick": "epochs of the quick profile",
+    "activation": "activation of hidden layers",
+    "heads": "last layer of the encoder",
+    "shared": "layers that q(y|x) and q(z|x) share",
+    "choice": "how labelled images are chosen",
+    "weight_decay": "weight decay",
+}
+"""Hyper-parameters in words; a field of `Experiment` that is not here goes by its own name."""
+
+FIXED = {
+    "activation": "ReLU",
+    "heads": "linear; softmax for a categorical code",
+    "shared": "both hidden layers",
+    "choice": "at random, evenly over the classes",
+    "weight_decay": "none",
+}
+"""What the library has for all experiments alike, so that no field sets it."""
+
+ALWAYS = (
+    "codes", "posterior", "hidden", "layers", "output", "init_std", "reconstruction", "adversarial",
+    "likelihood", "batch_size", "epochs", "milestones", "decay",
+)  # fmt: skip
+"""Fields that every experiment shows, so that one sees where the paper is silent."""
+
+WORDS = {
+    ("combine", "sum"): "y · W_C + z",
+    ("combine", "concatenate"): "side by side",
+    ("likelihood", "gaussian"): "half the squared error, summed over pixels",
+    ("likelihood", "bernoulli"): "cross-entropy, summed over pixels",
+    ("method", "aae"): "adversarial",
+    ("method", "vae"): "variational",
+}
+
+
+def appendix(experiments: Iterable[Experiment] = EXPERIMENTS.values()) -> str:
+    """Every hyper-parameter of `experiments` beside the paper's, a section for each place that describes some."""
+    left, parts = list(experiments), []
+    for section in PAPER:
+        mine = [e for e in left if section.mark in e.paper]
+        left = [e for e in left if e not in mine]
+        parts.append(_appendix_section(section, mine))
+    if left:
+        parts.append(_appendix_section(Section("Further experiments", "", "—"), left))
+    return "\n".join(parts)
+
+
+def _appendix_section(section: Section, experiments: Sequence[Experiment]) -> str:
+    """One table: a row for each hyper-parameter that the paper names or that is set here."""
+    if experiments:
+        names = ", ".join(f"<code>{e.name}</code> ({html.escape(e.paper)})" for e in experiments)
+        about = f"Experiments: {names}."
+    else:
+        about = "Its experiments are <b>not configured yet</b>: what the paper says stands alone."
+    if experiments and section.chapter:
+        page, number = f"chapters/{section.chapter}.html", int(section.chapter[:2])
+        about += f" Reasons: the deviations of <a href='{page}#deviations'>chapter {number}</a>."
+    settable = [f for f in fields(Experiment) if f.name not in ("name", "paper", "data")]
+    shown = [
+        f.name
+        for f in settable
+        if f.name in section.said
+        or (experiments and f.name in ALWAYS)
+        or any(getattr(e, f.name) != f.default for e in experiments)
+    ]
+    shown += [name for name in FIXED if name in section.said]
+    head = ("Hyper-parameter", "The paper", "Here", "")
+    rows = [_appendix_row(name, section, experiments) for name in shown]
+    return f"## {section.title}\n\n{raw_html(f'<p>{about}</p>', html_table(head, rows))}"
+
+
+def _appendix_row(name: str, section: Section, experiments: Sequence[Experiment]) -> list[str]:
+    """Name, what the paper says, what we have, and whether that is the same."""
+    said = section.said.get(name)
+    ours = {
+        e.name: FIXED[name] if name in FIXED else worded(name, getattr(e, name))
+        for e in experiments
+    }
+    theirs: dict[str, str] = {}  # by experiment, where the paper gives a value
+    if said and said.value is not ...:
+        by_name = said.value if isinstance(said.value, dict) else dict.fromkeys(ours, said.value)
+        theirs = {e: worded(name, by_name[e]) for e in ours if e in by_name}
+    same = {
+        e: "our choice" if e not in theirs else "as printed" if text == theirs[e] else "differs"
+        for e, text in ours.items()
+    }
+    paper = "silent"
+    if said:
+        paper = f"{html.escape(said.words)} <small>{said.place or section.place}</small>"
+    name = html.escape(NAMES.get(name, name.replace("_", " ")))
+    ours = {e: html.escape(text) for e, text in ours.items()}
+    same = {e: claims.chip(text) for e, text in same.items()}
+    return [name, paper, _by_experiment(ours), _by_experiment(same)]
+
+
+def _by_experiment(texts: Mapping[str, str]) -> str:
+    """The text that all experiments share, or each text with the experiments that have it."""
+    sharing: dict[str, list[str]] = {}
+    for experiment, text in texts.items():
+        sharing.setdefault(text, []).append(f"<code>{experiment}</code>")
+    if len(sharing) < 2:
+        return next(iter(sharing), "—")
+    return "<br>".join(f"{text} <small>{', '.join(who)}</small>" for text, who in sharing.items())
+
+
+def worded(name: str, value: Any) -> str:
+    """The value of an experiment's field `name` as the appendix shows it."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return WORDS.get((name, value), value)
+        case int() | float():
+            return f"{value:g}"
+        case Rates(rate, momentum, optimiser):
+            if optimiser == "adam":
+                return f"Adam, rate {rate:g}, β₁ {momentum:g}"
+            return f"rate {rate:g}, momentum {momentum:g}"
+        case Code(code, prior):
+            return f"{code}: {worded(name, prior)}"
+        case tuple():
+            separator = "; " if value and is_dataclass(value[0]) else ", "
+            return separator.join(worded(name, v) for v in value) or "none"
+        case _ if is_dataclass(value):  # a prior
+            kind = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(value).__name__)
+            parts = [
+                f"{f.name.replace('_', ' ')} {getattr(value, f.name):g}" for f in fields(value)
+            ]
+            return f"{kind} ({', '.join(parts)})"
+    return str(value)

@@ -1,0 +1,261 @@
+"""Pages that are made: the appendix shows every field, machines every run, deviations come from the chapters."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from html import unescape
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import torch
+from torch import nn
+
+from aae_lib import claims, pages
+from aae_lib.book import Project
+from aae_lib.config import Experiment, Rates
+from aae_lib.experiments import CHAPTERS, EXPERIMENTS, by_name
+from aae_lib.model import AdversarialAutoencoder
+from aae_lib.store import REPOSITORY
+
+
+def test_pages_need_no_torch():
+    program = (
+        "import sys; from aae_lib import pages; pages.appendix(); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# ---- appendix
+
+
+def rows_of(page: str, title: str) -> dict[str, list[str]]:
+    """The cells of one table of the appendix, by hyper-parameter, without markup."""
+    section = page.split(f"## {title}")[1].split("\n## ")[0]
+    found = {}
+    for row in re.findall(r"<tr>(<td>.*?)</tr>", section):
+        name, *cells = [
+            unescape(re.sub("<[^>]*>", "", cell)) for cell in re.findall(r"<td>(.*?)</td>", row)
+        ]
+        found[name] = cells
+    return found
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_every_field_that_is_not_at_its_default_is_in_the_appendix(experiment: Experiment):
+    page = pages.appendix()
+    (section,) = [s for s in page.split("## ") if f"<code>{experiment.name}</code> (" in s]
+    shown = rows_of(page, section.split("\n")[0])
+    for f in fields(Experiment):
+        value = getattr(experiment, f.name)
+        if f.name not in ("name", "paper", "data") and value != f.default:
+            name = pages.NAMES.get(f.name, f.name.replace("_", " "))
+            assert pages.worded(f.name, value) in shown[name][1]
+
+
+def test_a_changed_field_shows_and_differs():
+    usual = by_name("clusters_16")
+    title, name = "A.3: clustering", pages.NAMES["hidden"]
+    assert rows_of(pages.appendix([usual]), title)[name] == ["3000 A.3", "3000", "as printed"]
+    changed = replace(usual, hidden=77)
+    assert rows_of(pages.appendix([changed]), title)[name] == ["3000 A.3", "77", "differs"]
+    both = rows_of(pages.appendix([usual, replace(changed, name="clusters_30")]), title)[name]
+    assert both[1:] == [
+        "3000 clusters_1677 clusters_30",
+        "as printed clusters_16differs clusters_30",
+    ]
+
+
+def test_where_the_paper_is_silent_the_value_is_our_choice():
+    one = replace(by_name("table1_aae"), adversarial=Rates(0.3, 0.25), discriminator_noise=0.125)
+    shown = rows_of(pages.appendix([one]), "A.1: likelihood")
+    told = ["silent", "rate 0.3, momentum 0.25", "our choice"]
+    assert shown[pages.NAMES["adversarial"]] == told
+    assert shown["discriminator noise"] == ["silent", "0.125", "our choice"]  # has no words yet
+
+
+def test_what_is_not_configured_is_said_and_what_no_section_describes_is_shown():
+    page = pages.appendix([replace(by_name("mnist_100"), paper="nowhere", name="stray")])
+    assert page.count("not configured yet") == len(pages.PAPER)
+    assert "100" in rows_of(page, "Further experiments")[pages.NAMES["labels"]]
+
+
+def test_what_the_paper_says_is_said_of_fields_that_exist():
+    known = {f.name for f in fields(Experiment)} | set(pages.FIXED)
+    for section in pages.PAPER:
+        assert set(section.said) <= known
+        for said in section.said.values():
+            if isinstance(said.value, dict):
+                assert set(said.value) <= set(EXPERIMENTS)
+
+
+def test_what_is_fixed_for_all_experiments_is_what_the_library_does():
+    model = AdversarialAutoencoder(by_name("mnist_100"), 784, 10, torch.Generator())
+    activations = {type(m) for m in model.encoder if not isinstance(m, nn.Linear)}
+    assert activations == {nn.ReLU}
+    assert [type(m) for head in model.heads.values() for m in head] == [nn.Linear, nn.Linear]
+    assert {head[0].in_features for head in model.heads.values()} == {
+        1000
+    }  # of the last shared layer
+    codes = model.encode(torch.rand(3, 784))
+    torch.testing.assert_close(codes["y"].sum(1), torch.ones(3))
+    assert codes["z"].min() < 0
+
+
+# ---- deviations
+
+
+CHAPTER = """\
+# %% [markdown]
+# # A chapter
+#
+# Text, and 1. no deviation.
+
+# %%
+1 + 1
+
+# %% [markdown]
+# ### Deviations
+#
+# 1. **The first: the paper is silent.** Over
+#    two lines, with $\\beta_1 = 0.9$.
+# 2. **Another.** As equation {eq}`eq-there` and {numref}`fig-there` show: {glue:text}`share` %.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. not a deviation
+"""
+
+
+def test_deviations_come_from_the_chapters(tmp_path: Path):
+    (tmp_path / "03_one.py").write_text(CHAPTER)
+    (tmp_path / "04_none.py").write_text("# %% [markdown]\n# # Nothing to tell\n")
+    record = {"application/papermill.record/text/plain": "'12.5'"}
+    metadata = {"scrapbook": {"name": "share"}}
+    output = nbformat.v4.new_output("display_data", record, metadata=metadata)
+    cells = [nbformat.v4.new_code_cell("glue()", outputs=[output])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "03_one.ipynb")
+    found = pages.deviations(tmp_path, executed=[tmp_path / "nowhere", tmp_path])
+    assert list(found) == ["03_one"]
+    title, items = found["03_one"]
+    assert title == "A chapter"
+    assert items[0] == "**The first: the paper is silent.** Over two lines, with $\\beta_1 = 0.9$."
+    shown = "**Another.** As the equation there and the figure there show: 12.5 %."
+    assert items[1] == shown
+    _, items = pages.deviations(tmp_path)["03_one"]  # not executed yet
+    assert items[1] == shown.replace("12.5", "(see there)")
+
+
+def test_every_chapter_with_claims_has_the_sections_that_others_link_to():
+    for chapter in Project().names():
+        notebook = jupytext.read(Project().source(chapter))
+        lines = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown").split("\n")
+        if any(claim.run and claim.chapter == chapter for claim in claims.load()):
+            assert "## Against the paper" in lines
+        if any(section.chapter == chapter for section in pages.PAPER):
+            assert "### Deviations" in lines
+            assert chapter in pages.deviations(REPOSITORY / "notebooks")
+
+
+# ---- links
+
+
+def test_links_to_chapters_that_are_not_in_the_book_become_words():
+    page = (
+        "<a href='02_aae.html#against-the-paper'>chapter 2</a>, <a href='../scorecard.html#x'>y</a>"
+    )
+    assert pages.without_dead_links(page, ["02_aae"]) == page
+    assert pages.without_dead_links(page, []) == "chapter 2, <a href='../scorecard.html#x'>y</a>"
+    written = json.dumps({"text/html": page})  # as it stands in a notebook
+    assert json.loads(pages.without_dead_links(written, [])) == {
+        "text/html": pages.without_dead_links(page, [])
+    }
+
+
+def test_each_claim_links_to_where_its_chapter_judges_it():
+    rows = claims.scorecard([])
+    tables = pages.scorecard({"Published": rows}, "chapters/")
+    assert list(tables)[:3] == ["Figure 2", "Section 2", "Figure 4"] and "Appendix A.2" in tables
+    text = "\n".join(tables.values())
+    assert re.findall('<td id="([^"]+)"', text) == [row.id for row in rows]
+    links = re.findall(r"href='chapters/(\w+)\.html#against-the-paper'", text)
+    assert links == [row.claim.chapter for row in rows if row.claim.run]
+
+
+# ---- machines
+
+
+def run(name: str, **changes) -> dict:
+    """One run's record, as a chapter writes it."""
+    return {
+        "experiment": name,
+        "hash": f"hash of {name}",
+        "seed": 0,
+        "epochs": 50,
+        "commit": "c0ffee",
+        "versions": {"python": "3.11", "torch": "2.0"},
+        "hardware": {"processor": "A processor", "cores": 2, "accelerator": None},
+        "device": "cpu",
+        "threads": 2,
+        "wall_seconds": 3600.0,
+        "peak_memory_gib": 0.5,
+    } | changes
+
+
+def results(chapter: str, *runs: dict) -> dict:
+    return {
+        "chapter": chapter,
+        "title": f"Title of {chapter}",
+        "profile": "quick",
+        "runs": list(runs),
+    }
+
+
+def test_machines_have_a_row_for_each_run_and_sums_that_count_each_once():
+    shared = run("mnist_all", wall_seconds=7200.0, peak_memory_gib=0.75)
+    page = pages.machines([
+        results("01_nothing"),
+        results("02_one", run("fig2_gaussian"), run("mnist_all", epochs=4, wall_seconds=100.0)),
+        results("07_two", shared, run("mnist_all", seed=1)),
+    ])  # fmt: skip
+    assert "**All of it.** 3 runs, 4.0 h of training, at most 0.75 GiB of memory." in page
+    assert "**Hardware.** A processor, 2 cores." in page
+    assert "**Software.** python 3.11 · torch 2.0." in page
+    assert re.findall("^## (.*)", page, re.MULTILINE) == [
+        "2 · Title of 02_one",
+        "7 · Title of 07_two",
+    ]
+    assert page.count("<tr><td>") == 4
+    cells = re.findall("<td>(.*?)</td>", page)
+    assert cells[:7] == [
+        *("<code>fig2_gaussian</code>", "0", "50", "1.0&nbsp;h", "0.50&nbsp;GiB"),
+        *("cpu,&nbsp;2&nbsp;threads", "c0ffee"),
+    ]
+
+
+def test_machines_say_where_runs_disagree():
+    gpu = {"processor": "Another", "cores": 16, "accelerator": "A GPU"}
+    later = run("x", commit="decade", versions={"python": "3.12"}, hardware=gpu)
+    page = pages.machines([results("02_one", run("a"), run("b"), run("c", continued=[later]))])
+    assert "A processor, 2 cores (3×); A GPU (Another, 16 cores) (1×)" in page
+    assert "python 3.11 · torch 2.0 (3×); python 3.12 (1×)" in page
+    assert "c0ffee, decade" in page
+
+
+def test_without_runs_the_page_says_so():
+    assert "make book" in pages.machines([])
+    assert "make book" in pages.machines([results("01_nothing")])
+
+
+# ---- the last chapter
+
+
+def test_the_conclusion_is_the_last_chapter_and_has_no_runs():
+    assert list(CHAPTERS)[-1] == "10_conclusion"
+    assert CHAPTERS["10_conclusion"] == ()
