@@ -69,6 +69,8 @@ class Experiment:
     discriminator_label: bool = False  # §2.3: the discriminator gets the label, and an 11th class
     # Labelled training examples: how many, or which share of them, or "all"; None uses none
     labels: int | float | Literal["all"] | None = None
+    # §2.3: share of a mini-batch that is of labelled examples; None: mini-batches of all alike, as chance has it
+    labelled_share: float | None = None
 
     # Costs; None switches a phase off
     reconstruction: Rates | None = Rates(0.01, 0.9)
@@ -124,6 +126,10 @@ class Experiment:
             "balance needs a categorical code and an adversary": self.balance
             and (Categorical not in kinds.values() or self.adversarial is None),
             "temperature must be above 0": self.temperature <= 0,
+            "labelled_share must lie between 0 and 1, and needs labels of some images but not of all": (
+                self.labelled_share is not None
+                and (not 0 < self.labelled_share < 1 or self.labels in (None, 0, 1.0, "all"))
+            ),
             "combine='sum' needs a categorical code y and a code z": self.combine == "sum"
             and (kinds.get("y") is not Categorical or "z" not in kinds),
             "discriminator_label needs priors with a part for each label": self.discriminator_label

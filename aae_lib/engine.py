@@ -103,21 +103,29 @@ def epoch_order(
 ) -> tuple[Tensor, Tensor | None]:
     """Rows of each mini-batch of one epoch, (updates, batch), and those of the labelled mini-batches beside them.
 
-    An epoch is one pass over the unlabelled images in random order; the labelled ones are cycled. Paper: A.2.1.
+    An epoch has as many mini-batches as one pass over all images takes, in random order; where some images are to come
+    more often than others, all are gone through again and again, in a new order each time. Paper: A.2.1.
     """
     size, device = experiment.batch_size, images.train.device
     updates = len(images.train) // size
 
-    def shuffled(n: int) -> Tensor:
-        return torch.randperm(n, generator=generator, device=device)
+    def rows_of(pool: Tensor, width: int) -> Tensor:
+        """(updates, width) rows of `pool`, all of them once before any comes again."""
+        passes = math.ceil(updates * width / len(pool))
+        orders = [
+            torch.randperm(len(pool), generator=generator, device=device) for _ in range(passes)
+        ]
+        return pool[torch.cat(orders)[: updates * width]].view(updates, width)
 
-    order = shuffled(len(images.train))[: updates * size].view(updates, size)
-    if not experiment.supervised:
-        return order, None
-    count = len(images.labelled)
-    passes = math.ceil(updates * size / count)
-    rows = torch.cat([shuffled(count) for _ in range(passes)])[: updates * size]
-    return order, images.labelled[rows].view(updates, size)
+    if experiment.labelled_share is None:
+        order = rows_of(torch.arange(len(images.train), device=device), size)
+    else:
+        unlabelled = (images.known == images.classes).nonzero()[:, 0]
+        labelled = round(experiment.labelled_share * size)
+        order = torch.cat(
+            (rows_of(images.labelled, labelled), rows_of(unlabelled, size - labelled)), 1
+        )
+    return order, rows_of(images.labelled, size) if experiment.supervised else None
 
 
 def batch_of(images: Images, rows: Tensor, labelled_rows: Tensor | None) -> Batch:

@@ -63,6 +63,19 @@ def test_an_epoch_is_one_pass_over_the_unlabelled_images(digits) -> None:
     assert len(labelled) == 20
 
 
+def test_a_mini_batch_has_its_share_of_labelled_images(digits) -> None:
+    e = small("fig4_mixture", labels=20, labelled_share=0.25, batch_size=40)
+    images = Images.of(digits, e, 0, CPU)
+    order, beside = epoch_order(images, e, epoch_generator(0, 1, CPU))
+    assert order.shape == (1600 // 40, 40) and beside is None
+    known = images.known[order] != images.classes
+    assert known.sum(1).tolist() == [10] * len(order)
+    times = torch.bincount(order.flatten(), minlength=1600)
+    assert times[images.labelled].tolist() == [20] * 20  # 400 labelled rows, evenly
+    unlabelled = times[images.known == images.classes]
+    assert len(unlabelled) == 1580 and unlabelled.max() == 1 and unlabelled.sum() == 1200
+
+
 def test_no_label_beside_the_labelled_ones_reaches_training(digits, runs) -> None:
     """Other labels for every image but the labelled ones: the same weights to the bit."""
     e = small("mnist_100", labels=20)
