@@ -113,6 +113,11 @@ class Chapter:
             }
         return runs
 
+    def short(self, most: int) -> float:
+        """Epochs of each model of an ablation: at most `most`, and a fifth of one where the profile stops at one."""
+        epochs = self.profile.epochs or most
+        return 0.2 if epochs == 1 else min(most, epochs)
+
     def record(
         self, claim: str, values: Mapping[int, float], *, epochs: float, of_epochs: int
     ) -> None:

@@ -392,6 +392,7 @@ NAMES = {
     "decoder_label": "label for the decoder",
     "discriminator_label": "label for the discriminator",
     "labels": "labelled training images",
+    "labelled_share": "labelled images in a mini-batch, share",
     "reconstruction": "descent on the reconstruction cost",
     "adversarial": "descent on the adversarial costs",
     "supervised": "descent on the labels' cross-entropy",

@@ -302,10 +302,10 @@ for claim, values in recorded.items():
 # %% [markdown]
 # ## An ablation that the paper lacks: how often does a label have to come?
 #
-# The paper has labels of one image in five, and does not say how they are mixed with the others. Here is the mixture as above; with as many labels, but in mini-batches of all images alike, of which a fifth is labelled; and with all labels, so that the eleventh class is never used. First seed, at most eight epochs.
+# The paper has labels of one image in five, and does not say how they are mixed with the others. Here is the mixture as above; with as many labels, but in mini-batches of all images alike, of which a fifth is labelled; and with all labels, so that the eleventh class is never used. First seed, {glue:text}`short`.
 
 # %% tags=["remove-stderr"]
-short = min(8, epochs)
+short = chapter.short(8)
 images = len(chapter.dataset.train)
 settings = {
     "labels in half of a mini-batch": {},
@@ -432,6 +432,7 @@ glue("run-time", chapter.wall_time())
 glue("machine", chapter.machine())
 glue("profile-name", chapter.profile.name)
 glue("epochs", counted(epochs, "epoch"))
+glue("short", counted(short, "epoch"))
 glue("labels", f"{round(mixture.labels * images):,}")
 glue("images", f"{images:,}")
 glue("seeds", counted(len(chapter.seeds), "seed"))

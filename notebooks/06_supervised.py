@@ -297,10 +297,10 @@ for name, values in statistic.items():
 # In the last, $\eta$ enters the encoder beside the image and may come out in any shape. Neither kind *has* to be noisy: a VAE pays for a narrow posterior, an AAE does not, and the reconstruction would rather have $\sigma = 0$. So the noise itself is measured:
 # the standard deviation between two draws of $z$ for one image, where the prior's is 1.
 #
-# First seed, at most four epochs, each variant changed in one respect.
+# First seed, {glue:text}`short`, each variant changed in one respect.
 
 # %% tags=["remove-stderr"]
-short = min(4, epochs)
+short = chapter.short(4)
 variants = {
     "2-D, deterministic": changed(experiment, "fig7_mnist_2d", codes=(Code("z", Gaussian(2)),)),
     "5-D, deterministic": changed(experiment, "fig7_mnist_5d", codes=(Code("z", Gaussian(5)),)),
@@ -432,6 +432,7 @@ glue("style", f"{means['style']:.2f}")
 glue("probe", f"{means['probe']:.2f}")
 glue("judge", f"{agreement.loc['test images'].mean():.2f}")
 glue("guessing", f"{commonest:.2f}")
+glue("short", counted(short, "epoch"))
 glue("run-time", chapter.wall_time())
 glue("machine", chapter.machine())
 glue("profile-name", chapter.profile.name)

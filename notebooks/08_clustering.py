@@ -247,7 +247,7 @@ if {"16", "30"} <= set(counts):
 # %% [markdown]
 # ## An ablation that the paper lacks: what does clustering hang on?
 #
-# No public code is known to reach the numbers of Table 3, and the paper leaves several things open. So here is the model of the first row, changed in one respect at a time, for at most four epochs. To be affordable, **these networks have 1000 units** in a layer in place of 3000. Since this is where
+# No public code is known to reach the numbers of Table 3, and the paper leaves several things open. So here is the model of the first row, changed in one respect at a time, for {glue:text}`short`. To be affordable, **these networks have 1000 units** in a layer in place of 3000. Since this is where
 # one would choose, the errors are those of *validation* images.
 #
 # * **Batch norm.** Before the ReLU, as Ioffe and Szegedy place it, or after it; without that of the heads, which gives every entry of the softmax the same mean and spread over a mini-batch and so a balance of sorts from the first step on; none at all.
@@ -278,7 +278,7 @@ variants = {
     "a cost for balance": changed(narrow, f"{narrow.name}_balance", balance=1.0),
     "larger initial weights": changed(narrow, f"{narrow.name}_init", init_std=0.03),
 }
-short = min(4, 2 * epochs)
+short = chapter.short(4)
 ablation = {
     title: chapter.train(variant, epochs=short, seeds=[first.seed])[0]
     for title, variant in variants.items()
@@ -387,6 +387,7 @@ for place, count in (("first", counts[0]), ("last", counts[-1])):
     glue(f"{place}-error", f"{mean['error, %']:.2f}")
     glue(f"{place}-majority", f"{mean['error by majority, %']:.2f}")
     glue(f"{place}-in-use", f"{mean['clusters in use']:.1f}")
+glue("short", counted(short, "epoch"))
 glue("run-time", chapter.wall_time())
 glue("machine", chapter.machine())
 glue("profile-name", chapter.profile.name)

@@ -61,6 +61,15 @@ def test_a_parameter_of_one_chapter(parameters) -> None:
         Chapter.open(NAME, "A chapter", own)
 
 
+@pytest.mark.parametrize(
+    ("profile", "most", "epochs"),
+    [("smoke", 4, 2), ("quick", 4, 0.2), ("standard", 4, 4), ("paper", 4, 4)],
+)
+def test_an_ablation_is_shorter_than_the_profile(parameters, profile, most, epochs) -> None:
+    own = parameters | {"profile": profile, "allow_cpu": True}
+    assert Chapter.open(NAME, "A chapter", own).short(most) == epochs
+
+
 def test_choices_of_a_text_parameter() -> None:
     assert choices("label_counts", "100, all", ["100", "1000", "all"]) == ["100", "all"]
     for text in ("", " , ", "10"):
