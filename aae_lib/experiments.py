@@ -98,7 +98,7 @@ _GMMN = Experiment(
     batch_size=1000,
     epochs=802,
     milestones=(202,),
-    quick=6,
+    quick=4,
 )
 
 # §4, Fig 6, 7a: the decoder is told the label. Sizes and rates are those of A.2.1, the paper gives none here.
@@ -143,7 +143,7 @@ _CLUSTERING = Experiment(
     input_dropout=0.2,
     epochs=1500,
     milestones=(50,),
-    quick=0.1,
+    quick=0.05,
 )
 
 # §7, Fig 10, 11: y·W_C + z. The paper gives no η: 6 keeps clouds of standard deviation 1 apart.

@@ -403,7 +403,6 @@ NAMES = {
     "batch_size": "images in a mini-batch",
     "milestones": "epochs after which all rates fall",
     "decay": "factor on all rates there",
-    "quick": "epochs of the quick profile",
     "activation": "activation of hidden layers",
     "heads": "last layer of the encoder",
     "shared": "layers that q(y|x) and q(z|x) share",
@@ -459,7 +458,11 @@ def _appendix_section(section: Section, experiments: Sequence[Experiment]) -> st
     if experiments and section.chapter:
         page, number = f"chapters/{section.chapter}.html", int(section.chapter[:2])
         about += f" Reasons: the deviations of <a href='{page}#deviations'>chapter {number}</a>."
-    settable = [f for f in fields(Experiment) if f.name not in ("name", "paper", "data")]
+    settable = [
+        f
+        for f in fields(Experiment)
+        if f.metadata.get("hashed", True) and f.name not in ("name", "data")
+    ]
     shown = [
         f.name
         for f in settable

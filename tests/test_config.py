@@ -68,10 +68,10 @@ def test_profiles_are_prefixes_of_one_schedule() -> None:
     assert PROFILES["standard"].epochs_of(short) == 10
     large = EXPERIMENTS["clusters_16"]
     epochs = [PROFILES[p].epochs_of(large) for p in ("smoke", "quick", "standard", "paper")]
-    assert epochs == [0.1, 0.1, 50, 1500]
+    assert epochs == [0.05, 0.05, 50, 1500]
     staged = EXPERIMENTS["table1_gmmn"]
     epochs = [PROFILES[p].epochs_of(staged) for p in ("smoke", "quick", "standard", "paper")]
-    assert epochs == [6, 6, 50, 802]
+    assert epochs == [4, 4, 50, 802]
     assert staged.quick > staged.pretraining  # so that there is something to sample from
     paths = {checkpoint_path(e, 0, n).parent for n in (1, 50, 5000)}
     assert len(paths) == 1
