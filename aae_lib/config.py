@@ -126,9 +126,13 @@ class Experiment:
             "balance needs a categorical code and an adversary": self.balance
             and (Categorical not in kinds.values() or self.adversarial is None),
             "temperature must be above 0": self.temperature <= 0,
-            "labelled_share must lie between 0 and 1, and needs labels of some images but not of all": (
+            "labelled_share must lie between 0 and 1, with images of both kinds in a mini-batch, "
+            "and needs labels of some images but not of all": (
                 self.labelled_share is not None
-                and (not 0 < self.labelled_share < 1 or self.labels in (None, 0, 1.0, "all"))
+                and (
+                    not 0 < round(self.labelled_share * self.batch_size) < self.batch_size
+                    or self.labels in (None, 0, 1.0, "all")
+                )
             ),
             "combine='sum' needs a categorical code y and a code z": self.combine == "sum"
             and (kinds.get("y") is not Categorical or "z" not in kinds),

@@ -97,6 +97,11 @@ def fit_replicates(
             f"{experiment.name}: {len(dataset.train)} training images are fewer than one mini-batch "
             f"of {experiment.batch_size}."
         )
+    if experiment.labelled_share and experiment.labels == len(dataset.train):
+        raise UserError(
+            f"{experiment.name}: labelled_share needs unlabelled images too, and all {len(dataset.train)} have "
+            "labels; label fewer, or set labelled_share to None."
+        )
     target = torch.device(choose_device(device))
     if target.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 products: the GPU's fast ones

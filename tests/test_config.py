@@ -99,6 +99,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"discriminator_label": True}, "a part for each label"),
         ("mnist_100", {"discriminator_label": True}, "a part for each label"),
         ("fig4_mixture", {"labels": "all"}, "labelled_share must lie between 0 and 1"),
+        ("fig4_mixture", {"labelled_share": 0.001}, "images of both kinds in a mini-batch"),
         ("fig4_mixture", {"labelled_share": 1.0}, "labelled_share must lie between 0 and 1"),
         ("fig2_gaussian", {"labelled_share": 0.5}, "needs labels of some images"),
         ("fig2_gaussian", {"method": "vae"}, "a VAE needs a Gaussian posterior"),

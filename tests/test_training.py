@@ -76,6 +76,12 @@ def test_a_mini_batch_has_its_share_of_labelled_images(digits) -> None:
     assert len(unlabelled) == 1580 and unlabelled.max() == 1 and unlabelled.sum() == 1200
 
 
+def test_a_share_of_labelled_images_needs_unlabelled_ones(digits, runs) -> None:
+    e = small("fig4_mixture", labels=len(digits.train))
+    with pytest.raises(UserError, match="labelled_share needs unlabelled images too"):
+        fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+
+
 def test_no_label_beside_the_labelled_ones_reaches_training(digits, runs) -> None:
     """Other labels for every image but the labelled ones: the same weights to the bit."""
     e = small("mnist_100", labels=20)
