@@ -17,6 +17,10 @@ class UserError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+class Diverged(UserError):
+    """A cost stopped being finite in training. A chapter that compares settings may go on with the others."""
+
+
 def suggest(name: str, valid: Iterable[str]) -> str:
     """The end of a message about an unknown `name`: the nearest valid one, and all of them."""
     valid = list(valid)

@@ -31,7 +31,7 @@ from aae_lib.baselines.vae import VariationalAutoencoder
 from aae_lib.config import Experiment, Profile, labels_code
 from aae_lib.data import Dataset, Split
 from aae_lib.engine import WARM_UP, Images, Model, Program, epoch_generator, scale
-from aae_lib.errors import UserError, suggest
+from aae_lib.errors import Diverged, UserError, suggest
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Descent
 from aae_lib.statistics import cluster_error, cluster_names
@@ -84,7 +84,8 @@ def fit_replicates(
     A number of epochs between 0 and 1 ends within the first one; nothing goes on from there.
     `together` trains those that stand at the same epoch as one program; None does so on a GPU, which one replicate
     alone does not fill. Each has the randomness that it has alone; its numbers then differ by rounding.
-    Raises UserError for an unusable device or data set, a disk that refuses, or a cost that stops being finite.
+    Raises UserError for an unusable device or data set or a disk that refuses, Diverged for a cost that stops being
+    finite.
     """
     experiment = experiment.on(dataset)
     if min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
@@ -193,7 +194,7 @@ def _train(
                         _save(run, descent)
                 saved = time.monotonic()
             for seed, bad in diverged.items():
-                raise UserError(
+                raise Diverged(
                     f"{experiment.name} seed {seed} diverged in epoch {epoch}: {', '.join(bad)} is not finite. "
                     f"Its earlier checkpoints stay in {store.run_folder(experiment, seed)}; "
                     "try a lower learning rate."

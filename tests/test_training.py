@@ -17,7 +17,7 @@ from variants import program, trained
 from aae_lib import data, engine, phases, store, training
 from aae_lib.config import PROFILES, Rates
 from aae_lib.engine import Images, batch_of, epoch_generator, epoch_order
-from aae_lib.errors import UserError
+from aae_lib.errors import Diverged, UserError
 from aae_lib.experiments import by_name
 from aae_lib.training import fit
 
@@ -204,7 +204,7 @@ def test_rolling_checkpoints_are_dropped_and_profile_ends_are_kept(digits, runs)
 
 def test_a_cost_that_is_not_finite_stops_the_run_with_one_message(digits, runs) -> None:
     e = small("fig2_gaussian", output="linear", reconstruction=Rates(1e12, 0.9))
-    with pytest.raises(UserError, match=r"diverged in epoch 1.*reconstruction.*learning rate"):
+    with pytest.raises(Diverged, match=r"diverged in epoch 1.*reconstruction.*learning rate"):
         fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
     assert not list(runs.rglob("*.safetensors"))
 
