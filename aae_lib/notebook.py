@@ -108,9 +108,11 @@ class Chapter:
                 **run.provenance,
             })  # fmt: skip
             curves = self.series.setdefault(experiment.name, {})
-            curves[f"seed-{run.seed}"] = {
-                k: [round(v, 5) for v in vs] for k, vs in run.history.items()
-            }
+            earlier = curves.get(f"seed-{run.seed}", {"epoch": []})["epoch"]
+            if len(run.history["epoch"]) > len(earlier):  # an ablation may show a run as it was then
+                curves[f"seed-{run.seed}"] = {
+                    k: [round(v, 5) for v in vs] for k, vs in run.history.items()
+                }
         return runs
 
     def short(self, most: int) -> float:

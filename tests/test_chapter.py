@@ -99,6 +99,13 @@ def test_results_say_what_was_run_and_what_came_out(parameters, tmp_path) -> Non
     assert row.obtained == pytest.approx(sum(errors.values()) / 2)
 
 
+def test_an_ablation_leaves_the_whole_curve_of_a_run(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    for epochs in (1, 2, 1):
+        chapter.train("nn_100", epochs=epochs)
+    assert chapter.series["nn_100"]["seed-0"]["epoch"] == [1, 2]
+
+
 def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> None:
     first = Chapter.open(NAME, "A chapter", parameters).train("nn_100")[0]
 
