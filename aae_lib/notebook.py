@@ -108,8 +108,9 @@ class Chapter:
                 **run.provenance,
             })  # fmt: skip
             curves = self.series.setdefault(experiment.name, {})
+            # An ablation may show a run as it was then: the whole curve stays.
             earlier = curves.get(f"seed-{run.seed}", {"epoch": []})["epoch"]
-            if len(run.history["epoch"]) > len(earlier):  # an ablation may show a run as it was then
+            if len(run.history["epoch"]) > len(earlier):
                 curves[f"seed-{run.seed}"] = {
                     k: [round(v, 5) for v in vs] for k, vs in run.history.items()
                 }
