@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from aae_lib import data
 from aae_lib.errors import UserError
@@ -30,6 +31,12 @@ def _own_build_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.setenv("AAE_BUILD", str(build))
         patch.setenv("AAE_RUNS", str(build / "runs"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_each_time() -> None:
+    """What a test draws without a generator of its own is the same in every run, whatever ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
