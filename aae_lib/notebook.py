@@ -87,11 +87,12 @@ class Chapter:
     ) -> list[Run]:
         """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained.
 
-        For an ablation, `epochs` and `seeds` take the place of the profile's.
+        `epochs` and `seeds`, where given, take the place of the profile's.
         """
         if isinstance(experiment, str):
             experiment = by_name(experiment)
-        epochs = epochs or self.profile.epochs_of(experiment)
+        if epochs is None:
+            epochs = self.profile.epochs_of(experiment)
         runs = fit_replicates(
             experiment,
             self.dataset,

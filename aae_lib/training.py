@@ -88,9 +88,10 @@ def fit_replicates(
     finite.
     """
     experiment = experiment.on(dataset)
-    if min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
+    numbers = isinstance(epochs, int | float) and math.isfinite(epochs)
+    if not numbers or min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
         raise UserError(
-            f"{experiment.name}: seed {min(seeds)} and {epochs} epochs; a seed is 0 or more, epochs are a "
+            f"{experiment.name}: seed {min(seeds)} and {epochs!r} epochs; a seed is 0 or more, epochs are a "
             "whole number or a share of the first one."
         )
     if len(dataset.train) < experiment.batch_size:

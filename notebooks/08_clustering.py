@@ -62,6 +62,7 @@ device = "auto"  # auto, cpu, cuda, cuda:1, …
 data = "mnist"  # or an image archive of your own: see data/README.md
 allow_cpu = False  # let the paper profile run without a GPU
 cluster_counts = "16, 30"  # which rows of Table 3 to train
+epochs = None  # of each row; None takes the profile's number
 
 # %%
 import pandas as pd
@@ -75,7 +76,7 @@ from aae_lib.notebook import Chapter, changed, choices, counted, glue, pixels, s
 
 figures.use_style()
 chapter = Chapter.open(
-    "08_clustering", "Unsupervised clustering", globals(), also=["cluster_counts"]
+    "08_clustering", "Unsupervised clustering", globals(), also=["cluster_counts", "epochs"]
 )
 counts = choices("cluster_counts", cluster_counts, ["16", "30"])
 
@@ -118,7 +119,7 @@ source(statistics.cluster_names, statistics.majority_names, statistics.cluster_e
 # ## Training
 
 # %% tags=["remove-stderr"]
-runs = {count: chapter.train(f"clusters_{count}") for count in counts}
+runs = {count: chapter.train(f"clusters_{count}", epochs=epochs) for count in counts}
 first = runs[counts[0]][0]
 
 # %% [markdown]

@@ -182,8 +182,9 @@ def test_a_share_of_an_epoch_ends_within_it_and_nothing_goes_on_from_there(digit
     assert whole.history["epoch"] == [1, 2]
     assert list(store.checkpoints(e.on(digits), 0)) == [0.2, 1, 2]
     assert fit(e, digits, epochs=0.2, **options).history == share.history
-    with pytest.raises(UserError, match=r"1\.5 epochs"):
-        fit(e, digits, epochs=1.5, **options)
+    for epochs in (1.5, 0, math.nan, "20"):
+        with pytest.raises(UserError, match=f"{epochs!r} epochs"):
+            fit(e, digits, epochs=epochs, **options)
 
 
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(digits, runs, capsys) -> None:
