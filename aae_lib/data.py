@@ -1,7 +1,8 @@
 """Images and labels: MNIST, fetched and verified, or a reader's own image archive.
 
 MNIST is four idx files of Y. LeCun, C. Cortes and C. Burges. An image archive is one .npz of
-`images`, `labels` and `split`; data/README.md describes it. Nothing here unpickles or needs torch.
+`images`, `labels` and `split`; data/README.md describes it. SVHN and the Toronto Face Dataset are
+in `mat`. Nothing here unpickles or needs torch.
 """
 
 from __future__ import annotations
@@ -97,20 +98,25 @@ def root() -> Path:
 
 
 def load(source: str | Path = "mnist", root: str | Path | None = None) -> Dataset:
-    """MNIST, or the image archive `source`: a path ending in .npz, or a bare name in the data root.
+    """The data set `source`: "mnist", "svhn", "tfd" or another fold of it, "tfd:2" … "tfd:5"; or an image
+    archive, by a path ending in .npz or by its bare name in the data root.
 
     Missing files of MNIST are fetched first. Raises UserError for an unknown source (with the
     nearest valid one), for an archive that breaks the format (with the key, what was expected and
-    what was found), and as `fetch` does.
+    what was found), and as `fetch` and `mat.load` do.
     """
+    from aae_lib import mat  # which stands on this module
+
     source, folder = str(source), _folder(root)
     if source == "mnist":
         return _mnist(_verified(folder, quiet=False))
+    if source in mat.SOURCES:
+        return mat.load(source, folder)
     bare = not source.endswith(".npz")
     path = folder / f"{source}.npz" if bare else Path(source).expanduser()
     if not path.is_file():
         near = sorted(path.parent.glob("*.npz"))
-        valid = ["mnist", *(found.stem if bare else str(found) for found in near)]
+        valid = ["mnist", *mat.SOURCES, *(found.stem if bare else str(found) for found in near)]
         raise UserError(f"no data set '{source}': there is no {path}; {suggest(source, valid)}")
     return _archive(path)
 
@@ -136,7 +142,7 @@ def subset(dataset: Dataset, train: int = 300, validation: int = 100, test: int 
         rows = np.linspace(0, len(split), min(count, len(split)), endpoint=False).astype(int)
         splits[name] = Split(split.images[rows], split.labels[rows])
     sizes = [len(split) for split in splits.values()]
-    return replace(dataset, **splits, digest=_digest(f"{dataset.digest} {sizes}"))
+    return replace(dataset, **splits, digest=digest_of(f"{dataset.digest} {sizes}"))
 
 
 def balanced_labels(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -209,7 +215,7 @@ def _verified(folder: Path, quiet: bool) -> dict[Path, bytes]:
     """Path and unpacked content of each file of MNIST, in the order of the table above."""
     found = {name: file for name in MNIST if (file := present(folder, name))}
     if len(found) < len(MNIST):
-        _make_writable(folder)
+        make_writable(folder)
     failures = []
     for source, files in SOURCES.items():
         missing = [name for name in MNIST if name not in found]
@@ -331,7 +337,7 @@ def _archive(path: Path) -> Dataset:
     refuse = partial(_refuse, path)
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+            digest = hashlib.filedigest_of(file, "sha256").hexdigest()[:12]
             file.seek(0)
             arrays = _arrays(file, path)
     except OSError as error:
@@ -415,7 +421,8 @@ def _folder(given: str | Path | None) -> Path:
     return root() if given is None else Path(given).expanduser()
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """12 hex digits of `text`."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -431,7 +438,7 @@ def _size(folder: Path) -> int:
         return 0
 
 
-def _make_writable(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
     """Make `folder` before anything is downloaded in vain. Raises UserError if that is refused."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -130,10 +130,11 @@ def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD el
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, remedy: str = "set AAE_RUNS and AAE_BUILD elsewhere") -> Iterator[None]:
     """Hold `folder` for this process alone: a second one waits, then finds what the first one made.
 
-    What a killed process left half-written there is swept away. Raises UserError where there can be no lock.
+    What a killed process left half-written there is swept away. Raises UserError, with the `remedy`, where there
+    can be no lock.
     """
     with ExitStack() as stack:
         try:
@@ -148,8 +149,8 @@ def locked(folder: Path) -> Iterator[None]:
                 leftover.unlink()
         except OSError as error:
             raise UserError(
-                f"cannot lock {folder}: {error.strerror}. Set AAE_RUNS and AAE_BUILD to folders that can "
-                "be written to, on a disk that has file locks."
+                f"cannot lock {folder}: {error.strerror}. Make it a folder that can be written to, on a disk that has "
+                f"file locks, or {remedy}."
             ) from None
         yield
 

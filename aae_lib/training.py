@@ -87,6 +87,8 @@ def fit_replicates(
     Raises UserError for an unusable device or data set or a disk that refuses, Diverged for a cost that stops being
     finite.
     """
+    if experiment.labels and dataset.classes < 2:
+        raise UserError(f"{experiment.name} learns from labels, and {dataset.name} has none.")
     experiment = experiment.on(dataset)
     numbers = isinstance(epochs, int | float) and math.isfinite(epochs)
     if not numbers or min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):

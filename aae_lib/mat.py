@@ -1,0 +1,276 @@
+"""SVHN and the Toronto Face Dataset: their authors' MATLAB files, converted once to arrays mapped into memory.
+
+    <data root>/svhn/extra_32x32.mat …                    as downloaded
+    <data root>/svhn/arrays-<digest>/train.images.npy …   made from them, all complete or none there
+
+A mapped array is read from the disk where it is looked at: half a million images cost the memory of one mini-batch.
+Nothing here unpickles or needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aae_lib.data import SPLITS, TIMEOUTS, Dataset, Split, digest_of, make_writable
+from aae_lib.errors import UserError
+from aae_lib.store import TEMPORARY, locked
+
+SVHN_URL = "http://ufldl.stanford.edu/housenumbers"
+SVHN = {
+    "train": ("extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec44a7"),
+    "validation": ("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
+    "test": ("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
+}
+"""Split of ours -> the official file that it is, and the file's md5.
+
+"About 530K training points" (Paper: A.2.2) are the 531 131 images of the extra set; settings are chosen on the official
+training set, which is free then.
+"""
+TFD = "TFD_48x48.mat"
+TFD_FOLDS = {"tfd": 0, **{f"tfd:{fold + 1}": fold for fold in range(1, 5)}}  # a column of `folds`
+SOURCES = ("svhn", *TFD_FOLDS)
+"""What `data.load` knows by name, beside MNIST."""
+BLOCK = 4096  # images that are copied at once
+REMEDY = "set AAE_DATA elsewhere"
+
+
+def load(source: str, root: Path) -> Dataset:
+    """SVHN, or one fold of the Toronto Face Dataset, below the data root `root`. The images are mapped, not read.
+
+    The first call converts the files, which takes as much memory as the largest of them, unpacked (SVHN: 1.6 GB).
+    Raises UserError where one is missing, damaged or of another form, and where the disk refuses.
+    """
+    return _svhn(root / "svhn") if source == "svhn" else _tfd(root / "tfd", source)
+
+
+def is_here(source: str, root: Path) -> bool:
+    """Whether `source` can be loaded from `root`, as far as names of files tell."""
+    if source != "svhn":
+        return (root / "tfd" / TFD).is_file()
+    folder = root / "svhn"
+    return _arrays(folder, _svhn_digest()).exists() or not _missing(folder)
+
+
+# ---- SVHN ----------------------------------------------------------------------------------------
+
+
+def fetch_svhn(root: Path, quiet: bool = False) -> list[Path]:
+    """SVHN's three files of cropped digits, each verified by its md5; what is missing or corrupt is fetched.
+
+    A download that broke off goes on where it was. Raises UserError if a file cannot be had.
+    """
+    folder = root / "svhn"
+    make_writable(folder)
+    with locked(folder, REMEDY):
+        return [_fetched(folder / name, md5, quiet) for name, md5 in SVHN.values()]
+
+
+def _fetched(path: Path, md5: str, quiet: bool) -> Path:
+    if path.exists():
+        if (found := _hash(path, "md5")) == md5:
+            return path
+        print(f"{path} is corrupt: md5 {found}, not {md5}; fetching replaces it", file=sys.stderr)
+    part = path.with_name(path.name + TEMPORARY)
+    _download(f"{SVHN_URL}/{path.name}", part, quiet)
+    if (found := _hash(part, "md5")) != md5:
+        part.unlink()
+        raise UserError(f"{SVHN_URL}/{path.name} sent another file: md5 {found}, not {md5}.")
+    part.replace(path)
+    return path
+
+
+def _download(url: str, part: Path, quiet: bool) -> None:
+    """Append to `part` what is missing of `url`. Raises UserError, and keeps what came, if not all of it comes."""
+    import requests
+    from tqdm import tqdm
+
+    done = part.stat().st_size if part.exists() else 0
+    ask = {"Range": f"bytes={done}-"} if done else {}
+    try:
+        with requests.get(url, headers=ask, stream=True, timeout=TIMEOUTS) as reply:
+            if reply.status_code == 416:  # nothing after these bytes
+                return
+            reply.raise_for_status()
+            if reply.status_code != 206:  # a server that does not send parts begins again
+                done = 0
+            size = done + int(reply.headers["content-length"])
+            bar = {"total": size, "initial": done, "desc": part.stem, "unit": "B"}
+            with (
+                part.open("ab" if done else "wb") as file,
+                tqdm(**bar, unit_scale=True, disable=quiet) as progress,
+            ):
+                for block in reply.iter_content(1 << 16):
+                    file.write(block)
+                    progress.update(len(block))
+    except (requests.RequestException, KeyError) as error:
+        raise UserError(
+            f"{url} cannot be had ({type(error).__name__}: {error}). Run 'aae fetch svhn' again to go on, "
+            f"or put {part.stem} into {part.parent}."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot write {part}: {error.strerror}. Free some space or {REMEDY}."
+        ) from None
+
+
+def _svhn(folder: Path) -> Dataset:
+    def splits() -> Iterator[tuple[str, Split]]:
+        if missing := _missing(folder):
+            raise UserError(
+                f"SVHN is not complete in {folder}: no {', '.join(missing)}. Run 'aae fetch svhn' (1.6 GB)."
+            )
+        for split, (name, md5) in SVHN.items():
+            if (found := _hash(folder / name, "md5")) != md5:
+                raise UserError(
+                    f"{folder / name} is corrupt: md5 {found}, not {md5}. Run 'aae fetch svhn' to replace it."
+                )
+            yield split, _svhn_split(folder / name)
+
+    arrays = _converted(folder, _svhn_digest(), splits)
+    return Dataset("svhn", _svhn_digest(), "", **arrays, classes=10)
+
+
+def _svhn_digest() -> str:
+    return digest_of(" ".join(md5 for _, md5 in SVHN.values()))
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name, _ in SVHN.values() if not (folder / name).is_file()]
+
+
+def _svhn_split(path: Path) -> Split:
+    arrays = _read(path, {"X": "uint8 (32, 32, 3, n)", "y": "integers (n, 1)"})
+    images, labels = arrays["X"], arrays["y"].ravel()
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
+        raise _other(path, "X", "uint8 (32, 32, 3, n)", images)
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[3:]:
+        raise _other(path, "y", f"integers ({images.shape[3]}, 1)", arrays["y"])
+    if labels.min() < 1 or labels.max() > 10:
+        raise _other(path, "y", "from 1 to 10", f"{labels.min()} … {labels.max()}")
+    return Split(np.moveaxis(images, 3, 0), (labels % 10).astype(np.uint8))  # 10 labels the digit 0
+
+
+# ---- The Toronto Face Dataset --------------------------------------------------------------------
+
+
+def _tfd(folder: Path, source: str) -> Dataset:
+    path, fold = folder / TFD, TFD_FOLDS[source]
+    if not path.is_file():
+        raise UserError(
+            f"TFD is not public, and there is no {path}. Whoever has the file from its authors puts it there."
+        )
+    digest = digest_of(f"{_hash(path, 'sha256')} fold {fold}")
+
+    def splits() -> Iterator[tuple[str, Split]]:
+        form = {"images": "uint8 (n, 48, 48)", "folds": f"integers (n, {len(TFD_FOLDS)})"}
+        arrays = _read(path, form)
+        images, folds = arrays["images"], arrays["folds"]
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (48, 48):
+            raise _other(path, "images", form["images"], images)
+        if folds.dtype.kind not in "iu" or folds.shape != (len(images), len(TFD_FOLDS)):
+            raise _other(path, "folds", f"integers {len(images), len(TFD_FOLDS)}", folds)
+        # 1 is for training, 2 for validation, 3 for test; 0, an image of unknown expression, for training too.
+        for split, members in zip(SPLITS, ((0, 1), (2,), (3,)), strict=True):
+            rows = np.flatnonzero(np.isin(folds[:, fold], members))
+            if not len(rows):
+                raise _other(path, "folds", f"{members[-1]} in column {fold + 1}", "none")
+            yield split, Split(images[rows], np.zeros(len(rows), np.uint8))
+
+    note = "" if fold == 0 else f"Fold {fold + 1} of {len(TFD_FOLDS)}."
+    # Nothing in the paper uses the labels of TFD, which most of its images lack: one class.
+    return Dataset("tfd", digest, note, **_converted(folder, digest, splits), classes=1)
+
+
+# ---- Conversion ----------------------------------------------------------------------------------
+
+
+def _converted(
+    folder: Path, digest: str, splits: Callable[[], Iterator[tuple[str, Split]]]
+) -> dict[str, Split]:
+    """The arrays `digest` of `folder`, images mapped; made from `splits()` where they are not there."""
+    arrays = _arrays(folder, digest)
+    if not arrays.exists():
+        with locked(folder, REMEDY):
+            if not arrays.exists():  # no other process made them while this one waited
+                _write(arrays, splits())
+    try:
+        return {
+            # "c" is private to this process: torch warns of arrays that cannot be written to
+            split: Split(
+                np.load(arrays / f"{split}.images.npy", mmap_mode="c"),
+                np.load(arrays / f"{split}.labels.npy"),
+            )
+            for split in SPLITS
+        }
+    except (OSError, ValueError) as error:
+        raise UserError(f"{arrays} is damaged ({error}). Delete it: it is made again.") from None
+
+
+def _arrays(folder: Path, digest: str) -> Path:
+    return folder / f"arrays-{digest}"
+
+
+def _write(arrays: Path, splits: Iterator[tuple[str, Split]]) -> None:
+    """Write all `splits` beside `arrays`, then move them there at once."""
+    from tqdm import tqdm
+
+    part = arrays.with_name(arrays.name + TEMPORARY)
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+        part.mkdir()
+        for split, content in splits:
+            np.save(part / f"{split}.labels.npy", content.labels)
+            with (
+                (part / f"{split}.images.npy").open("wb") as file,
+                tqdm(total=len(content), desc=f"converting {split}", unit="image") as progress,
+            ):
+                # Not by a mapped file: a full disk would kill the process there.
+                header = {"descr": "|u1", "fortran_order": False, "shape": content.images.shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for start in range(0, len(content), BLOCK):
+                    block = np.ascontiguousarray(content.images[start : start + BLOCK])
+                    file.write(block.data)
+                    progress.update(len(block))
+        part.rename(arrays)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {part}: {error.strerror}. Free some space or {REMEDY}."
+        ) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _read(path: Path, form: dict[str, str]) -> dict[str, np.ndarray]:
+    """The arrays of a MATLAB file that `form` describes. Raises UserError if it is none or lacks one."""
+    from scipy.io import loadmat
+
+    print(f"reading {path}", file=sys.stderr)
+    try:
+        arrays = loadmat(path, variable_names=list(form))
+    except Exception as error:  # a damaged file makes scipy raise a dozen kinds
+        raise UserError(
+            f"{path} is no MATLAB file up to version 7, or a damaged one ({type(error).__name__}: {error})."
+        ) from None
+    for key, expected in form.items():
+        if key not in arrays:
+            raise _other(path, key, expected, "no such key")
+    return {key: arrays[key] for key in form}
+
+
+def _other(path: Path, key: str, expected: str, found: np.ndarray | str) -> UserError:
+    text = found if isinstance(found, str) else f"{found.dtype} {found.shape}"
+    return UserError(f"{path}: '{key}' must be {expected}; found {text}.")
+
+
+def _hash(path: Path, algorithm: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from None
