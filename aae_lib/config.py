@@ -54,6 +54,8 @@ class Experiment:
     hidden: int = 1000  # A.1, A.2.1: "two layers of 1000 hidden units"
     layers: int = 2
     output: Literal["sigmoid", "linear"] = "sigmoid"  # "sigmoid is better for sample visualization"
+    # A.1 for faces, A.2.2: pixels less their mean over the training images, divided by their standard deviation there
+    standardise: bool = False
     batch_norm: Literal["none", "hidden", "encoder", "autoencoder"] = (
         "none"  # "did not help" on MNIST (A.2.1); "hidden": in the encoder, but not in its heads
     )
@@ -126,6 +128,8 @@ class Experiment:
             "balance needs a categorical code and an adversary": self.balance
             and (Categorical not in kinds.values() or self.adversarial is None),
             "temperature must be above 0": self.temperature <= 0,
+            "standardise needs an adversarial autoencoder with a linear output": self.standardise
+            and (self.method != "aae" or self.output != "linear"),
             "labelled_share must lie between 0 and 1, with images of both kinds in a mini-batch, "
             "and needs labels of some images but not of all": (
                 self.labelled_share is not None

@@ -29,6 +29,9 @@ class AdversarialAutoencoder(nn.Module):
         super().__init__()
         e = self.experiment = experiment
         self.classes = classes
+        if e.standardise:  # of the training images, once there are some
+            self.register_buffer("mean", torch.zeros(pixels))
+            self.register_buffer("deviation", torch.ones(pixels))
         trunk = [e.hidden] * e.layers
         in_encoder, in_decoder = e.batch_norm != "none", e.batch_norm == "autoencoder"
         in_heads = e.batch_norm in ("encoder", "autoencoder")
@@ -64,17 +67,30 @@ class AdversarialAutoencoder(nn.Module):
         if e.combine == "sum":
             self._place_cluster_heads(generator)
 
+    def standardised(self, x: Tensor) -> Tensor:
+        """Images x (batch, pixels) in [0, 1] as encoder and decoder have them inside. Paper: A.1, A.2.2.
+
+        Each pixel has mean 0 and standard deviation 1 over the training images, where the experiment asks for that.
+        """
+        return (x - self.mean) / self.deviation if self.experiment.standardise else x
+
+    def restored(self, x: Tensor) -> Tensor:
+        """The inverse of `standardised`."""
+        return self.mean + x * self.deviation if self.experiment.standardise else x
+
     def corrupt(self, x: Tensor, source: Source) -> Tensor:
         """Images x (batch, pixels) with the experiment's input noise or dropout. Paper: A.2.1, A.3.
 
-        For training alone: the reconstruction's target stays the clean image.
+        Both are of the standardised image: what is dropped is a pixel's mean. For training alone: the
+        reconstruction's target stays the clean image.
         """
         e = self.experiment
+        x = self.standardised(x)
         if e.input_noise:
             x = torch.add(x, normal(source, *x.shape), alpha=e.input_noise)
         if e.input_dropout:
             x = dropout(x, e.input_dropout, source)
-        return x
+        return self.restored(x)
 
     def encode(self, x: Tensor, source: Source | None = None) -> dict[str, Tensor]:
         """Codes of images x (batch, pixels), by name, each (batch, dim). Paper: §2, "choices for q(z|x)".
@@ -98,6 +114,7 @@ class AdversarialAutoencoder(nn.Module):
         `only` computes just that code.
         """
         e = self.experiment
+        x = self.standardised(x)
         if e.posterior == "universal":
             zero = x.new_zeros(len(x), e.noise_dim)
             x = torch.cat((x, zero if source is None else normal(source, *zero.shape)), 1)
@@ -136,12 +153,13 @@ class AdversarialAutoencoder(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def decode_logits(self, combined: Tensor) -> Tensor:
-        """The decoder's last affine output (batch, pixels), before the sigmoid if there is one."""
+        """The decoder's last affine output (batch, pixels), before the sigmoid if there is one, standardised."""
         return self.output(self.decoder(combined))
 
     def decode(self, combined: Tensor) -> Tensor:
-        """Images (batch, pixels) from combined codes."""
-        return self.activate(self.decode_logits(combined))
+        """Images (batch, pixels) from combined codes, in [0, 1]. Paper: A.1, "we rescaled the images"."""
+        images = self.restored(self.activate(self.decode_logits(combined)))
+        return images.clamp(0, 1) if self.experiment.standardise else images
 
     def activate(self, logits: Tensor) -> Tensor:
         """The decoder's last activation: a sigmoid, or none."""
@@ -171,10 +189,11 @@ class AdversarialAutoencoder(nn.Module):
     ) -> dict[str, Tensor]:
         """What the reconstruction phase lowers, by name: their sum is the cost. Paper: §2; §7 for the heads.
 
-        `x` (batch, pixels) is the corrupted input, `target` the clean images.
+        `x` (batch, pixels) is the corrupted input, `target` the clean images. The error is of standardised images.
         """
-        reconstruction = self.decode(self.combine(self.encode(x, source), label))
-        costs = {"reconstruction": half_squared_error(reconstruction, target)}
+        logits = self.decode_logits(self.combine(self.encode(x, source), label))
+        error = half_squared_error(self.activate(logits), self.standardised(target))
+        costs = {"reconstruction": error}
         if self.experiment.head_distance is not None:
             costs["repulsion"] = head_repulsion(self.cluster_heads, self.experiment.head_distance)
         return costs

@@ -384,6 +384,7 @@ NAMES = {
     "hidden": "units in a hidden layer",
     "layers": "hidden layers of each network",
     "output": "last layer of the decoder",
+    "standardise": "each pixel standardised over the training images",
     "batch_norm": "batch normalisation",
     "init_std": "standard deviation of initial weights",
     "combine": "what the decoder gets of the codes",

@@ -135,6 +135,10 @@ Replica = tuple[Run, Descent]
 
 def _replica(experiment: Experiment, dataset: Dataset, seed: int, device: torch.device) -> Replica:
     model, descent = build(experiment, dataset.dim, dataset.classes, seed, device)
+    if experiment.standardise:
+        mean, deviation = dataset.train.statistics
+        model.mean.copy_(torch.from_numpy(mean))
+        model.deviation.copy_(torch.from_numpy(deviation))
     provenance = store.provenance(str(device), torch.get_num_threads())
     return Run(experiment, seed, 0, model, {}, provenance), descent
 

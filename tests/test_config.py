@@ -96,6 +96,12 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("nn_100", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("clusters_16", {"temperature": 0.0}, "temperature must be above 0"),
+        ("mnist_100", {"standardise": True}, "standardise needs .* a linear output"),
+        (
+            "table1_gan",
+            {"standardise": True, "output": "linear"},
+            "needs an adversarial autoencoder",
+        ),
         ("fig2_gaussian", {"discriminator_label": True}, "a part for each label"),
         ("mnist_100", {"discriminator_label": True}, "a part for each label"),
         ("fig4_mixture", {"labels": "all"}, "labelled_share must lie between 0 and 1"),

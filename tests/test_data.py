@@ -394,6 +394,17 @@ def test_colour_images_any_integers_and_a_name(tmp_path, arrays) -> None:
     assert dataset.test.pixels().shape == (200, 2352)
 
 
+def test_statistics_of_each_pixel_are_those_of_all_images_at_once() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9000, 3, 2, 3), dtype=np.uint8)
+    images[:, 0, 0, 0] = 7  # a pixel that never changes
+    split = data.Split(images, np.zeros(9000, np.uint8))
+    mean, deviation = split.statistics
+    pixels = images.reshape(9000, -1) / 255
+    assert mean == pytest.approx(pixels.mean(0), rel=1e-12)
+    assert deviation[1:] == pytest.approx(pixels.std(0)[1:], rel=1e-12)
+    assert deviation[0] == 1
+
+
 def test_pixels_are_scaled_on_use(digits_archive) -> None:
     split = data.load(digits_archive).test
     pixels = split.pixels()
@@ -404,7 +415,7 @@ def test_pixels_are_scaled_on_use(digits_archive) -> None:
 
 @pytest.mark.parametrize(
     ("source", "nearest"),
-    [("digit", "'digits'"), ("Mnist", "'mnist'"), ("", "Valid: mnist, digits")],
+    [("digit", "'digits'"), ("Mnist", "'mnist'"), ("", "Valid: mnist, svhn, tfd, .*, digits")],
 )
 def test_an_unknown_name_gets_the_nearest_valid_one(source, nearest, digits_archive) -> None:
     with pytest.raises(UserError, match=nearest):

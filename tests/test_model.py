@@ -241,6 +241,42 @@ def test_input_dropout_keeps_the_mean() -> None:
     assert number(dropped.mean()) == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "corruption", [{"input_noise": 0.3}, {"input_noise": 0, "input_dropout": 0.2}]
+)
+def test_standardising_in_the_model_is_training_on_standardised_images(
+    double_precision, corruption
+) -> None:
+    raw = batch()
+    mean, deviation = raw.x.mean(0), raw.x.std(0)
+    scaled = raw._replace(
+        x=(raw.x - mean) / deviation, labelled_x=(raw.labelled_x - mean) / deviation
+    )
+    ours = build("mnist_100", output="linear", standardise=True, **corruption)
+    plain = build("mnist_100", output="linear", **corruption)
+    ours.mean.copy_(mean)
+    ours.deviation.copy_(deviation)
+    for model, seen in ((ours, raw), (plain, scaled)):
+        descent = Descent(model)
+        for i in range(20):
+            step(alone(model), descent, seen, generator(i))
+    for name, parameter in plain.named_parameters():
+        assert torch.allclose(parameter, dict(ours.named_parameters())[name], atol=1e-10)
+    assert torch.allclose(ours.encode(raw.x)["z"], plain.encode(scaled.x)["z"], atol=1e-12)
+
+
+def test_a_standardising_decoder_gives_images_between_black_and_white() -> None:
+    model, x = build("mnist_100", output="linear", standardise=True, init_std=1.0), batch().x
+    model.mean.copy_(x.mean(0))
+    model.deviation.copy_(x.std(0))
+    assert torch.allclose(model.restored(model.standardised(x)), x, atol=1e-6)
+    codes = model.combine({"y": torch.randn(50, 10), "z": 100 * torch.randn(50, 10)})
+    inside = model.restored(model.activate(model.decode_logits(codes)))
+    decoded = model.decode(codes)
+    assert (decoded.min(), decoded.max()) == (0, 1)
+    assert torch.equal(decoded, inside.clamp(0, 1))
+
+
 def test_gaussian_posterior_has_its_mean_and_deviation() -> None:
     model = build("fig2_gaussian", posterior="gaussian")
     x = batch().x[:1].expand(20_000, -1)

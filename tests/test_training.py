@@ -187,6 +187,22 @@ def test_a_share_of_an_epoch_ends_within_it_and_nothing_goes_on_from_there(digit
             fit(e, digits, epochs=epochs, **options)
 
 
+def test_images_are_standardised_by_the_training_set_and_the_checkpoint_keeps_that(
+    digits, runs
+) -> None:
+    e = small("mnist_100", standardise=True, output="linear", input_noise=0.0)
+    first = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    pixels = digits.train.pixels()
+    assert first.model.mean.numpy() == pytest.approx(pixels.mean(0), abs=1e-6)
+    changing = pixels.std(0) > 0
+    assert first.model.deviation.numpy()[changing] == pytest.approx(
+        pixels.std(0)[changing], rel=1e-4
+    )
+    other = replace(digits, train=digits.validation)
+    again = fit(e, replace(other, digest=digits.digest), seed=0, epochs=1, device="cpu", quiet=True)
+    assert equal(weights(first), weights(again))  # loaded: not fitted to other images
+
+
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(digits, runs, capsys) -> None:
     e = small("fig2_gaussian")
     fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)

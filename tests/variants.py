@@ -55,6 +55,10 @@ VARIANTS = {
     ),
     "fixed heads (§7)": ("mnist_100", {"combine": "sum", "head_scale": 10.0}),
     "linear output": ("fig2_gaussian", {"output": "linear"}),
+    "standardised images (A.1, A.2.2)": (
+        "mnist_100",
+        {"standardise": True, "output": "linear", "input_noise": 0.0, "input_dropout": 0.2},
+    ),
 }
 
 
