@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aae_lib import mat
 from aae_lib.config import PROFILES
 from aae_lib.data import MNIST_DIGEST
 from aae_lib.errors import UserError, suggest
@@ -65,6 +66,7 @@ class Claim:
     partial: tuple[float, float] | None = None
     partial_reason: str | None = None
     epochs: int | None = None
+    data: str = "mnist"
     run: bool = True
     reason: str | None = None
 
@@ -78,7 +80,7 @@ class Evidence:
     of_epochs: float | None  # epochs of the whole schedule
     profile: str
     chapter: str
-    data: str | None = None  # name of the data if it is not MNIST
+    data: str = "mnist"  # what it was measured on: mnist, svhn or tfd as published, or another name
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Row(Verdict):
 def check(claim: Claim, evidence: Evidence | None) -> Verdict:
     """The verdict on `claim`: the mean over seeds against the claim's band.
 
-    No verdict (`not run`) comes from a smoke run, from data other than MNIST, from a seed without a
+    No verdict (`not run`) comes from a smoke run, from other data than the claim's, from a seed without a
     value or from another epoch than the claim's. Where the paper gives no epoch count, a standard
     or paper run is judged at its own last epoch. A value that is not finite is never a pass.
     """
@@ -144,9 +146,9 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
         n = len(evidence.values)
         return Verdict(word, reason, mean, std, n, evidence.profile, evidence.epochs)
 
-    if evidence.data is not None:
-        data = _clean(evidence.data)
-        return verdict("not run", f"measured on {data}: no verdict on data other than MNIST")
+    if evidence.data != claim.data:
+        other = f"no verdict on data other than {claim.data.upper()}"
+        return verdict("not run", f"measured on {_clean(evidence.data)}: {other}")
     if evidence.profile == "smoke":
         return verdict("not run", "no verdict on a smoke run")
     missing = [seed for seed, value in evidence.values.items() if value is None]
@@ -300,6 +302,12 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _dataset(value: Any) -> str:
+    if value not in ("mnist", "svhn", "tfd"):
+        raise ValueError("mnist, svhn or tfd")
+    return value
+
+
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "reported": _finite,
     "plusminus": _finite,
@@ -307,6 +315,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "wrong": _finite,
     "partial": _pair,
     "epochs": _count,
+    "data": _dataset,
     "run": _flag,
 }
 _READERS = {field.name: _SPECIAL.get(field.name, _text) for field in fields(Claim)}
@@ -320,7 +329,7 @@ def evidence(
 ) -> dict[str, Evidence]:
     """The evidence for each claim id in one folder of results files, or one such file, or several.
 
-    Where several files give the same claim, one counts: a run on MNIST that is no smoke run before
+    Where several files give the same claim, one counts: a run on the claim's data that is no smoke run before
     any other, then one at the claim's own epoch, then the one with more epochs, then the one with
     more seeds.
     A folder that does not exist holds no evidence.
@@ -329,7 +338,7 @@ def evidence(
     claims = {claim.id: claim for claim in load(ledger)}
 
     def rank(name: str, item: Evidence) -> tuple:
-        counts = item.data is None and item.profile != "smoke"
+        counts = item.data == claims[name].data and item.profile != "smoke"
         return counts, item.epochs == claims[name].epochs, item.epochs, len(item.values)
 
     best: dict[str, Evidence] = {}
@@ -380,15 +389,17 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
     seeds = get(content, "seeds")
     whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
     expect(whole, "seeds", "a list of whole numbers", seeds)
-    data = None
-    if source := content.get("data"):
-        data, digest = get(source, "name", "data."), source.get("digest", MNIST_DIGEST)
-        expect(isinstance(data, str), "data.name", "text", data)
-        expect(isinstance(digest, str), "data.digest", "text", digest)
-        if digest != MNIST_DIGEST:  # a part of MNIST is not MNIST
-            data = f"{data}@{digest}"
-        data = None if data == "mnist" else _clean(data)
 
+    def measured_on(table: dict[str, Any], inside: str = "") -> str:
+        source = table.get("data") or {"name": "mnist"}
+        name, digest = get(source, "name", f"{inside}data."), source.get("digest", MNIST_DIGEST)
+        expect(isinstance(name, str), f"{inside}data.name", "text", name)
+        expect(isinstance(digest, str), f"{inside}data.digest", "text", digest)
+        # A part of MNIST is not MNIST. No image archive can be called svhn or tfd.
+        whole = digest == MNIST_DIGEST or name in mat.SOURCES
+        return _clean(name if whole else f"{name}@{digest}")
+
+    data = measured_on(content)
     entries = get(content, "claims")
     expect(isinstance(entries, dict), "claims", "a table by claim id", entries)
     found = {}
@@ -411,7 +422,8 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
             good = type(count) in (int, float) and 0 <= _float(count) < math.inf
             good = good or (part == "of_epochs" and count is None)
             expect(good, f"{key}.{part}", "a number of epochs", count)
-        found[name] = Evidence(by_seed, epochs, of_epochs, profile, _clean(chapter), data)
+        on = measured_on(entry, f"{key}.") if "data" in entry else data
+        found[name] = Evidence(by_seed, epochs, of_epochs, profile, _clean(chapter), on)
     return found
 
 

@@ -91,7 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", default="auto", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)"
     )
     train.add_argument(
-        "--data", default="mnist", help="mnist, or an image archive (.npz; see data/README.md)"
+        "--data",
+        help="mnist, svhn, tfd, or an image archive (.npz; see data/README.md); default: what the paper trains it on",
     )
     train.add_argument(
         "--allow-cpu", action="store_true", help="let the paper profile run without a GPU"
@@ -139,7 +140,7 @@ def _train(options: argparse.Namespace) -> None:
     from aae_lib.training import fit_replicates, require_gpu  # torch takes seconds to import
 
     require_gpu(chosen, options.device, options.allow_cpu)
-    dataset = chosen.dataset(options.data)
+    dataset = chosen.dataset(options.data or experiment.source)
     runs = fit_replicates(
         experiment,
         dataset,
@@ -206,7 +207,10 @@ def _doctor(options: argparse.Namespace) -> None:
     columns = [p for p in PROFILES.values() if p.name != "smoke"]
     print(f"{'experiment':18} {'one epoch':>10} " + " ".join(f"{p.name:>12}" for p in columns))
     for experiment in EXPERIMENTS.values():
-        epoch = seconds_per_epoch(experiment, device)
+        pixels, images = mat.SIZES.get(experiment.source, (28 * 28, 50_000))
+        if experiment.source in mat.SIZES and not mat.is_here(experiment.source, data.root()):
+            continue
+        epoch = seconds_per_epoch(experiment, device, pixels) * images / 50_000
         cells = [epoch * p.epochs_of(experiment) * p.replicates for p in columns]
         print(
             f"{experiment.name:18} {store.duration(epoch):>10} "

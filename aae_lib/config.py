@@ -109,6 +109,7 @@ class Experiment:
     quick: float = field(default=1, metadata={"hashed": False})
 
     # Data
+    source: str = field(default="mnist", metadata={"hashed": False})  # what the paper trains it on
     data: str = "mnist"  # identity of the data set that it is trained on
 
     def __post_init__(self) -> None:

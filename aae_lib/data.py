@@ -382,8 +382,8 @@ def _archive(path: Path) -> Dataset:
     for key in ("name", "note"):
         if arrays[key].dtype.kind != "U" or arrays[key].ndim:
             refuse(key, "one string", _described(arrays[key]))
-    if str(arrays["name"]).lower() == "mnist":
-        refuse("name", "another than that of the built-in data set", f"'{arrays['name']}'")
+    if (own := str(arrays["name"]).lower().partition(":")[0]) in ("mnist", "svhn", "tfd"):
+        refuse("name", f"another than that of the data set {own.upper()}", f"'{arrays['name']}'")
 
     labels = labels.astype(np.uint8)
     splits = (Split(images[split == value], labels[split == value]) for value in range(3))

@@ -101,6 +101,19 @@ _GMMN = Experiment(
     quick=4,
 )
 
+# §3, A.1, Table 1 and Fig 5b, faces: pixels standardised, a linear output. A.1 gives no rates, and at MNIST's the cost
+# stops being finite: standardised pixels have some 40 times the squared error. A.2.2's rate, of images treated alike.
+_FACES = replace(
+    _LIKELIHOOD,
+    name="table1_tfd_aae",
+    paper="§3, A.1, Table 1, Fig 5b",
+    source="tfd",
+    codes=(Code("z", Gaussian(15, std=10.0)),),
+    standardise=True,
+    output="linear",
+    reconstruction=Rates(0.0001, 0.9),
+)
+
 # §4, Fig 6, 7a: the decoder is told the label. Sizes and rates are those of A.2.1, the paper gives none here.
 _SUPERVISED = Experiment(
     name="fig7_mnist",
@@ -181,6 +194,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         _LIKELIHOOD,
         _GAN,
         _GMMN,
+        _FACES,
+        replace(_GAN, name="table1_tfd_gan", source="tfd"),
+        replace(_GMMN, name="table1_tfd_gmmn", source="tfd"),
         _SUPERVISED,
         _SEMI_SUPERVISED,
         replace(_SEMI_SUPERVISED, name="mnist_1000", labels=1000),
@@ -244,7 +260,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "09_dimensionality_reduction": ("fig11_a", "fig11_b", "fig11_c", "fig11_d"),
     "10_conclusion": (),
 }
-"""Which experiments each chapter asks of the run store."""
+"""Which experiments on MNIST, or on what takes its place, each chapter asks of the run store."""
 
 
 def by_name(name: str) -> Experiment:

@@ -6,6 +6,9 @@ notebook shows each once and a script without a display can save them.
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +24,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, P
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
 
 from aae_lib.config import Code, Experiment, labels_code
 from aae_lib.errors import UserError
@@ -239,6 +243,38 @@ def tile(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
     h, w = images.shape[1:3]
     tiled = images.reshape(rows, columns, *images.shape[1:]).swapaxes(1, 2)
     return np.clip(tiled.reshape(rows * h, columns * w, *images.shape[3:]), 0, 1)
+
+
+def film(frames: np.ndarray, text: str, *, seconds: float = 12.0, width: str = "100%") -> str:
+    """HTML of a film that repeats without end: frames (t, rows, columns, h, w[, 3]), each a sheet edge to edge.
+
+    Paper: §3, §4, the films of learned manifolds. A GIF inside the page, `width` as CSS has it; who has asked the
+    browser for less motion sees the first frame, its poster. `text` is the caption. Raises UserError as `tile`.
+    """
+    sheets = [
+        Image.fromarray((255 * tile(f.reshape(-1, *f.shape[2:]), *f.shape[:2])).astype(np.uint8))
+        for f in np.asarray(frames)
+    ]
+    poster, moving = io.BytesIO(), io.BytesIO()
+    sheets[0].save(poster, "png")
+    pause = round(1000 * seconds / len(sheets))
+    sheets[0].save(moving, "gif", save_all=True, append_images=sheets[1:], duration=pause, loop=0)
+    still, gif = (
+        f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+        for kind, content in (("png", poster), ("gif", moving))
+    )
+    text = html.escape(text)
+    return (
+        f'<figure><picture><source media="(prefers-reduced-motion: reduce), print" srcset="{still}">'
+        f'<img src="{gif}" alt="{text}" style="width: {width}"></picture><figcaption>{text}</figcaption></figure>'
+    )
+
+
+def not_run(reason: str) -> Figure:
+    """What stands in the place of a figure that could not be made, and why."""
+    figure = Figure(figsize=(WIDTH, 0.6))
+    figure.text(0.5, 0.5, f"not run: {reason}", ha="center", va="center", color=GREY)
+    return figure
 
 
 def percentile_maps(

@@ -34,6 +34,10 @@ training set, which is free then.
 """
 TFD = "TFD_48x48.mat"
 TFD_FOLDS = {"tfd": 0, **{f"tfd:{fold + 1}": fold for fold in range(1, 5)}}  # a column of `folds`
+SIZES = {
+    "svhn": (32 * 32 * 3, 531_131),
+    "tfd": (48 * 48, 101_000),
+}  # pixels, training images (TFD: about)
 SOURCES = ("svhn", *TFD_FOLDS)
 """What `data.load` knows by name, beside MNIST."""
 BLOCK = 4096  # images that are copied at once

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from IPython.display import HTML, Markdown
 
-from aae_lib import claims, data, store
+from aae_lib import claims, data, figures, mat, store
 from aae_lib.config import Experiment, Profile, profile
 from aae_lib.errors import UserError, suggest
 from aae_lib.experiments import by_name
@@ -84,10 +84,11 @@ class Chapter:
         *,
         epochs: float | None = None,
         seeds: Sequence[int] | None = None,
+        dataset: data.Dataset | None = None,
     ) -> list[Run]:
         """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained.
 
-        `epochs` and `seeds`, where given, take the place of the profile's.
+        `epochs`, `seeds` and `dataset`, where given, take the place of the profile's and the chapter's.
         """
         if isinstance(experiment, str):
             experiment = by_name(experiment)
@@ -95,7 +96,7 @@ class Chapter:
             epochs = self.profile.epochs_of(experiment)
         runs = fit_replicates(
             experiment,
-            self.dataset,
+            dataset or self.dataset,
             seeds=seeds or self.seeds,
             epochs=epochs,
             device=self.device,
@@ -117,22 +118,40 @@ class Chapter:
                 }
         return runs
 
+    def beside(self, official: str, source: str) -> data.Dataset | None:
+        """The data set `source` that a chapter shows beside its own; None where that is `official` and not here.
+
+        Raises UserError as `data.load`.
+        """
+        if source == official and not mat.is_here(source, data.root()):
+            return None
+        return self.profile.dataset(source)
+
     def short(self, most: int) -> float:
         """Epochs of each model of an ablation: at most `most`, and a fifth of one where the profile stops at one."""
         epochs = self.profile.epochs or most
         return 0.2 if epochs == 1 else min(most, epochs)
 
     def record(
-        self, claim: str, values: Mapping[int, float], *, epochs: float, of_epochs: int
+        self,
+        claim: str,
+        values: Mapping[int, float],
+        *,
+        epochs: float,
+        of_epochs: int,
+        dataset: data.Dataset | None = None,
     ) -> None:
         """Note what was obtained for `claim`, by seed, after `epochs` of the paper's `of_epochs` epochs.
 
-        Raises KeyError for a claim that the ledger does not hold.
+        `dataset` is named where it was not measured on the chapter's own. Raises KeyError for a claim that the
+        ledger does not hold.
         """
         if claim not in {c.id for c in claims.load()}:
             raise KeyError(f"{claim} is not in data/claims.toml")
         by_seed = {str(seed): float(value) for seed, value in values.items()}
         self.obtained[claim] = {"values": by_seed, "epochs": epochs, "of_epochs": of_epochs}
+        if dataset is not None:
+            self.obtained[claim]["data"] = _told(dataset)
 
     def finish(self) -> Path:
         """Write this execution's results as one JSON file in the profile's folder; returns its path."""
@@ -182,17 +201,17 @@ class Chapter:
             "profile": self.profile.name,
             "seeds": self.seeds,
             "parameters": self.parameters,
-            "data": {
-                "name": self.dataset.name,
-                "digest": self.dataset.digest,
-                "note": self.dataset.note,
-            },
+            "data": _told(self.dataset),
             "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "claims": self.obtained,
             "series": self.series,
             "runs": self.runs,
         }
+
+
+def _told(dataset: data.Dataset) -> dict[str, str]:
+    return {"name": dataset.name, "digest": dataset.digest, "note": dataset.note}
 
 
 def pixels(images: Any) -> torch.Tensor:
@@ -220,6 +239,11 @@ def changed(experiment: Experiment, name: str, **changes: Any) -> Experiment:
         if key not in known:
             raise UserError(f"{name}: an experiment has no field '{key}'; {suggest(key, known)}")
     return replace(experiment, name=name, **changes)
+
+
+def film(frames: Any, text: str, **options: Any) -> HTML:
+    """`figures.film`, for a cell to show."""
+    return HTML(figures.film(frames, text, **options))
 
 
 def choices(parameter: str, text: str, valid: Sequence[str]) -> list[str]:

@@ -285,11 +285,13 @@ def _aae_and_vae(aae: str, vae: str) -> dict[str, str]:
 PAPER = (
     Section("A.1: likelihood", "A.1", "A.1", "05_likelihood", {
         "codes": Said(
-            "z: 8-D Gaussian, standard deviation 5 (TFD, not public: 15-D, 10)", (Code("z", Gaussian(8, 5.0)),)
+            "z: 8-D Gaussian, standard deviation 5 (TFD: 15-D, 10)",
+            {"table1_aae": (Code("z", Gaussian(8, 5.0)),), "table1_tfd_aae": (Code("z", Gaussian(15, 10.0)),)},
         ),
         "posterior": _DETERMINISTIC, **_THOUSAND, **_RELU,
         "heads": Said("linear", "linear; softmax for a categorical code"),
-        "output": Said("sigmoid (TFD: linear)", "sigmoid"),
+        "output": Said("sigmoid (TFD: linear)", {"table1_aae": "sigmoid", "table1_tfd_aae": "linear"}),
+        "standardise": Said("TFD: over the whole training set", {"table1_aae": False, "table1_tfd_aae": True}),
         "init_std": Said("Gaussian, standard deviation 0.01", 0.01),
         "likelihood": Said("Euclidean cost", "gaussian"),
         "batch_size": Said("100", 100),

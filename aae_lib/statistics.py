@@ -246,6 +246,21 @@ def probe(
     return 100 * float(reader.score(test_codes.numpy(), test_labels.numpy()))
 
 
+def arc_walk(stops: Tensor, steps: int) -> Tensor:
+    """Codes (stops · steps, …, d) on the way from each of `stops` (stops, …, d) to the next, and back to the first.
+
+    Along arcs around zero, with lengths in between: draws of a Gaussian in many dimensions all lie at about the same
+    distance from the middle, which a straight line would cut short. Paper: §3, the film of a learned manifold.
+    """
+    here, there = stops[:, None], stops.roll(-1, 0)[:, None]
+    length, next_length = here.norm(dim=-1, keepdim=True), there.norm(dim=-1, keepdim=True)
+    a, b = here / length, there / next_length
+    angle = (a * b).sum(-1, keepdim=True).clamp(-1 + 1e-6, 1 - 1e-6).acos()
+    t = (torch.arange(steps) / steps).view(1, -1, *[1] * (stops.ndim - 1))
+    direction = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
+    return (direction * ((1 - t) * length + t * next_length)).flatten(0, 1)
+
+
 def circle_map(heads: Tensor, radius: float | None = None) -> Tensor:
     """The linear map (n, 2), applied as `r @ map`, that sends m cluster heads (m, n) onto a circle. Paper: §7, Fig 11d.
 

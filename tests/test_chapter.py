@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from aae_lib import claims, engine, notebook, phases
+from aae_lib import claims, data, engine, notebook, phases
 from aae_lib.errors import UserError
 from aae_lib.notebook import Chapter, choices, source
 
@@ -75,6 +75,24 @@ def test_choices_of_a_text_parameter() -> None:
     for text in ("", " , ", "10"):
         with pytest.raises(UserError, match="label_counts"):
             choices("label_counts", text, ["100", "1000", "all"])
+
+
+def test_a_data_set_beside_the_chapter_s_own(parameters, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AAE_DATA", str(tmp_path))
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    assert chapter.beside("tfd", "tfd") is None  # it is not public
+    with pytest.raises(UserError, match="no data set 'tfb'"):
+        chapter.beside("tfd", "tfb")
+    other = chapter.beside("tfd", parameters["data"])
+    assert other.identity == chapter.dataset.identity
+    few = data.subset(other, 300, 50, 50)
+    (run,) = chapter.train("nn_100", dataset=few)
+    assert run.experiment.data == few.identity != chapter.dataset.identity
+    chapter.record("table2.mnist-100.nn-baseline", {0: 1.0}, epochs=2, of_epochs=2)
+    chapter.record("table2.mnist-1000.nn-baseline", {0: 1.0}, epochs=2, of_epochs=2, dataset=few)
+    found = claims.evidence(chapter.finish())
+    assert found["table2.mnist-100.nn-baseline"].data == chapter.dataset.identity
+    assert found["table2.mnist-1000.nn-baseline"].data == few.identity
 
 
 def test_results_say_what_was_run_and_what_came_out(parameters, tmp_path) -> None:

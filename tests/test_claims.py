@@ -133,7 +133,7 @@ TOLD_APART = [
 def measured(claim, *values, **changes):
     """Evidence for a claim at the epoch that it is about."""
     epochs = claim.epochs or 50
-    evidence = Evidence(dict(enumerate(values)), epochs, epochs, "paper", claim.chapter)
+    evidence = Evidence(dict(enumerate(values)), epochs, epochs, "paper", claim.chapter, claim.data)
     return replace(evidence, **changes)
 
 
@@ -461,6 +461,31 @@ def test_only_the_whole_of_mnist_counts(tmp_path):
     write(tmp_path, data={"name": "mnist", "digest": "0123456789ab", "note": ""})
     assert row(tmp_path).verdict == "not run"
     assert "mnist@0123456789ab" in row(tmp_path).reason
+
+
+TFD_CLAIM = "table1.tfd-10k.aae"
+
+
+@pytest.mark.parametrize(
+    ("measured_on", "verdict"),
+    [
+        ({"name": "tfd", "digest": "0123456789ab", "note": ""}, "reproduced"),
+        ({"name": "faces", "digest": "0123456789ab", "note": ""}, "not run"),
+        ({"name": "mnist", "digest": MNIST_DIGEST, "note": ""}, "not run"),
+    ],
+)
+def test_a_claim_of_another_data_set_is_judged_on_that_alone(tmp_path, measured_on, verdict):
+    entry = {"values": {"0": 2250.0}, "epochs": 50, "of_epochs": 50, "data": measured_on}
+    write(tmp_path, profile="standard", seeds=[0], claims={TFD_CLAIM: entry})
+    (found,) = [row for row in claims.scorecard(tmp_path) if row.id == TFD_CLAIM]
+    assert found.verdict == verdict
+    if verdict == "not run":
+        assert "no verdict on data other than TFD" in found.reason
+
+
+def test_without_tfd_its_claims_say_that_it_is_not_public(tmp_path):
+    rows = [row for row in claims.scorecard(tmp_path) if row.id.startswith("table1.tfd")]
+    assert {(row.verdict, row.reason) for row in rows} == {("not run", "TFD is not public")}
 
 
 def test_one_file_can_be_read_alone(tmp_path):

@@ -476,7 +476,8 @@ DEFECTS: dict[str, tuple[str, Callable[[dict], object], str]] = {
     "no test": ("split", lambda a: a["split"] & 1, r"2 for at least one image \(test\)"),
     "a number as name": ("name", lambda a: 3, "one string.*int"),
     "a list as note": ("note", lambda a: ["a", "b"], "one string"),
-    "MNIST's name": ("name", lambda a: "MNIST", "built-in"),
+    "MNIST's name": ("name", lambda a: "MNIST", "another than that of the data set MNIST"),
+    "TFD's name": ("name", lambda a: "tfd:2", "another than that of the data set TFD"),
 }
 
 

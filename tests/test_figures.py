@@ -1,5 +1,7 @@
 """Figures draw all of the data they are given, and refuse what they cannot draw."""
 
+import base64
+import io
 import math
 import re
 import subprocess
@@ -13,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from aae_lib import claims, figures
 from aae_lib.config import Code, Rates
@@ -226,6 +229,27 @@ def test_sheet_labels_rows_and_columns_and_frames_a_column():
 def test_sheet_says_what_does_not_fit(images, options, message):
     with pytest.raises(UserError, match=message):
         figures.sheet(images, 2, 3, **options)
+
+
+@pytest.mark.parametrize("colour", [(), (3,)])
+def test_a_film_has_its_frames_a_poster_and_a_caption(colour):
+    generator = np.random.default_rng(0)
+    frames = generator.random((7, 2, 3, 8, 8, *colour))
+    text = figures.film(frames, "Walks <through> codes", seconds=1.4)
+    assert "<figcaption>Walks &lt;through&gt; codes</figcaption>" in text
+    still, moving = (
+        Image.open(io.BytesIO(base64.b64decode(found)))
+        for found in re.findall('base64,([^"]*)"', text)
+    )
+    assert (moving.n_frames, moving.size, moving.info["duration"]) == (7, (24, 16), 200)
+    assert moving.info["loop"] == 0  # without end
+    first = (255 * figures.tile(frames[0].reshape(6, 8, 8, *colour), 2, 3)).astype(np.uint8)
+    assert np.array_equal(np.asarray(still), first)
+
+
+def test_what_was_not_run_says_why():
+    (text,) = figures.not_run("TFD is not public").texts
+    assert text.get_text() == "not run: TFD is not public"
 
 
 # Curves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -10,7 +11,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from scipy.io import savemat
 from test_book import remote_addresses
 
 from aae_lib import book, claims
@@ -134,6 +137,37 @@ def test_every_chapter_runs_on_the_smoke_profile(chapter: str, smoke_book: dict,
     assert remote_addresses(page) == []
     with pytest.raises(UserError, match="ran with data"):
         book.publish(project, [chapter])
+
+
+def test_tfd_goes_the_whole_way(smoke_book: dict, digits_archive: Path, tmp_path, monkeypatch):
+    """Chapter 5 finds a small file in TFD's exact form in the data root, as it would the real one."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (1500, 48, 48), dtype=np.uint8)
+    folds = np.repeat(np.arange(4, dtype=np.uint8), [600, 600, 150, 150])[:, None].repeat(5, 1)
+    (tmp_path / "data" / "tfd").mkdir(parents=True)
+    path = tmp_path / "data" / "tfd" / "TFD_48x48.mat"
+    savemat(
+        path, {"images": images, "folds": folds, "labs_ex": folds[:, :1], "labs_id": folds[:, :1]}
+    )
+    monkeypatch.setenv("AAE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path / "build"))
+    monkeypatch.setenv("AAE_RUNS", str(smoke_book["build"] / "runs"))
+    arguments = ["--profile", "smoke", "-p", "data", str(digits_archive)]
+    assert book.main(["run", "05_likelihood", *arguments]) == 0
+    found = claims.evidence(tmp_path / "build" / "results")
+    columns = [f"table1.tfd-10k.{model}" for model in ("aae", "gan", "gmmn-ae")]
+    assert [found[claim].data for claim in columns] == ["tfd"] * 3
+    assert all(math.isfinite(found[claim].values[0]) for claim in columns)
+    notebook = nbformat.read(Project().chapters / "05_likelihood.ipynb", as_version=4)
+    text = str(notebook.cells)
+    assert "not run: TFD" not in text
+    assert text.count("data:image/gif;base64") == 2  # of digits and of faces
+
+
+def test_without_tfd_its_rows_say_so(smoke_book: dict):
+    page = (smoke_book["build"] / "html" / "chapters" / "05_likelihood.html").read_text()
+    assert page.count("not run: TFD is not public") >= 4  # models of Table 1, and the film
+    assert page.count("data:image/gif;base64") == 1
 
 
 class Targets(HTMLParser):

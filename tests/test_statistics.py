@@ -265,6 +265,18 @@ def test_maps_at_random_seldom_agree_as_the_ledger_asks() -> None:
     assert sum(agreeing) == 22
 
 
+def test_an_arc_walk_passes_its_stops_and_keeps_their_distance_from_the_middle() -> None:
+    stops = 5 * torch.nn.functional.normalize(torch.randn(4, 3, 8), dim=-1)
+    path = statistics.arc_walk(stops, steps=10)
+    assert path.shape == (40, 3, 8)
+    assert torch.allclose(path[::10], stops, atol=1e-5)
+    assert torch.allclose(path.norm(dim=-1), torch.tensor(5.0), atol=1e-4)
+    steps = (
+        (path.roll(-1, 0) - path).norm(dim=-1).view(4, 10, 3)
+    )  # the last leads back to the first
+    assert torch.allclose(steps, steps[:, :1].expand_as(steps), rtol=1e-3)
+
+
 @pytest.mark.parametrize("classes", [3, 10])
 def test_the_circle_map_of_ten_times_the_identity_is_known(classes: int) -> None:
     found = statistics.circle_map(10 * torch.eye(classes))
