@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from aae_lib import cli, training
+from aae_lib import cli, data, training
 from aae_lib.claims import load
 
 
@@ -86,13 +87,20 @@ def test_claims_as_json(capsys) -> None:
 
 
 def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(training, "seconds_per_epoch", lambda experiment, device: 60.0)
+    monkeypatch.setenv("AAE_DATA", str(roots / "data"))
+    monkeypatch.setattr(training, "seconds_per_epoch", lambda experiment, device, pixels: 60.0)
     assert cli.main(["doctor", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert "GiB free" in out
     line = next(row for row in out.splitlines() if row.startswith("mnist_100 "))
     # one minute an epoch: 1, 50 with 3 replicates, 5000 with 10
     assert line.split() == ["mnist_100", "1.0", "min", "1.0", "min", "2.5", "h", "34.7", "days"]
+    assert re.search("^TFD +missing: it is not public$", out, re.M)
+    assert "table1_tfd_aae" not in out
+    (data.root() / "tfd").mkdir(parents=True)
+    (data.root() / "tfd" / "TFD_48x48.mat").touch()
+    assert cli.main(["doctor", "--device", "cpu"]) == 0
+    assert re.search("^table1_tfd_aae +2.0 min", capsys.readouterr().out, re.M)
 
 
 def test_a_reader_who_has_seen_enough_is_no_error() -> None:
