@@ -329,8 +329,8 @@ def over_seeds(title, count):
 ledger = {claim.id: claim for claim in claims.load()}
 
 
-def columns_of(data, obtained, epochs_of):
-    """Table 1's columns of one data set: the paper's beside what `obtained(model, samples)` says of this run."""
+def columns_of(data, obtained, epochs_of, on=""):
+    """Table 1's columns of one data set: the paper's beside what `obtained(model, samples)` says of this run, `on` others."""
     table = []
     for claim in ledger.values():
         place, _, model = claim.id.rpartition(".")
@@ -341,9 +341,9 @@ def columns_of(data, obtained, epochs_of):
                 {
                     "model": claim.model,
                     "paper, 10K": f"{claim.reported:g} ± {claim.plusminus:g}",
-                    "this run, 10K": obtained(ours, table_1) if ours else "",
+                    f"this run{on}, 10K": obtained(ours, table_1) if ours else "",
                     "paper, 10M": f"{many.reported:g}" if many else "",
-                    f"this run, {counts[-1]:,}": obtained(ours, counts[-1]) if many else "",
+                    f"this run{on}, {counts[-1]:,}": obtained(ours, counts[-1]) if many else "",
                     "epochs of this run": epochs_of(ours) if ours else "",
                 }
             )
@@ -407,7 +407,9 @@ pd.DataFrame(
 
 # %% tags=["remove-stderr"]
 portraits = chapter.beside("tfd", faces)  # None: not here
-shown = portraits.name.upper() if portraits else "nothing, for TFD is not here"
+shown = "nothing, for TFD is not here"
+if portraits:
+    shown = "TFD" if portraits.name == "tfd" else portraits.name
 of_faces = {"AAE": "table1_tfd_aae", "GAN": "table1_tfd_gan", "GMMN + AE": "table1_tfd_gmmn"}
 face_runs = (
     {title: chapter.train(name, dataset=portraits) for title, name in of_faces.items()}
@@ -415,7 +417,7 @@ face_runs = (
     else {}
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 5b again: samples of the AAE trained on faces, first seed; the framed last column is the training image nearest to the sample on its left. What to see: whether the samples are faces, how much smoother than photographs they are, and that the nearest training image is another person.", "name": "fig-faces"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 5b again: samples of the AAE, first seed, trained on faces: {glue:text}`faces-shown`; the framed last column is the training image nearest to the sample on its left. What to see: whether the samples are faces, how much smoother than photographs they are, and that the nearest training image is another person.", "name": "fig-faces"}}
 if portraits:
     drawn_faces = draw(face_runs["AAE"][0], rows * columns).reshape(rows, columns, -1)
     of_training = portraits.train.pixels()
@@ -462,6 +464,7 @@ columns_of(
     "tfd",
     of_faces_over_seeds,
     lambda title: f"{face_runs[title][0].epochs:g}" if portraits else "",
+    on=f" on {shown}" if portraits else "",
 )
 
 # %%
