@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from aae_lib import __version__, claims, data, mat, store
 from aae_lib.config import PROFILES, profile
-from aae_lib.errors import UserError
+from aae_lib.errors import Stopped, UserError
 from aae_lib.experiments import EXPERIMENTS, by_name
 
 FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
@@ -20,7 +20,7 @@ FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, or 2 for a user's mistake, told in one line."""
+    """Run one command; returns its exit code: 0; 2 for a user's mistake, told in one line; 75 if SIGTERM stopped it."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except UserError as error:
         print(f"aae: {error}", file=sys.stderr)
-        return 2
+        return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
     except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

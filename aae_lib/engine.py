@@ -310,6 +310,21 @@ class Program:
         means = {name: (t / self.position).tolist() for name, t in self.totals.items()}
         return [{name: m[i] for name, m in means.items()} for i in range(len(self.models))]
 
+    def standing(self, i: int) -> dict[str, Tensor]:
+        """Where replicate `i` stands inside this epoch, beside its model and its descent, for `go_on`."""
+        totals = {f"total/{name}": total[i] for name, total in self.totals.items()}
+        state = self.generators[i].get_state()
+        return {"position": self.position[0], "generator": state, **totals}
+
+    def go_on(self, standings: Sequence[dict[str, Tensor]]) -> None:
+        """From the start of an epoch to where its replicates stood, one `standing` each, all after as many steps."""
+        for generator, standing in zip(self.generators, standings, strict=True):
+            generator.set_state(standing["generator"])
+        for name in (n.removeprefix("total/") for n in standings[0] if n.startswith("total/")):
+            total = torch.stack([standing[f"total/{name}"] for standing in standings])
+            self.totals[name] = total.to(self.device)
+        self.position.fill_(int(standings[0]["position"]))
+
     def _iterate(self) -> None:
         rows = self.order.index_select(0, self.position)[0]
         labelled = (

@@ -21,6 +21,10 @@ class Diverged(UserError):
     """A cost stopped being finite in training. A chapter that compares settings may go on with the others."""
 
 
+class Stopped(UserError):
+    """A training was asked to end, SIGTERM, and left all that it takes to go on: exit code 75, "try again"."""
+
+
 def suggest(name: str, valid: Iterable[str]) -> str:
     """The end of a message about an unknown `name`: the nearest valid one, and all of them."""
     valid = list(valid)

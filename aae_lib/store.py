@@ -2,6 +2,7 @@
 
     <store>/<experiment>-<hash>/seed-<n>/
         checkpoint-000050.safetensors    weights, velocities, history and provenance after 50 epochs, in one file
+        within-000050.safetensors        the same, some steps further, with what the rest of that epoch needs
         lock                             held by the process that trains this run
 
 A checkpoint is complete or absent: it is written beside its place and moved there. Asking for a run that is there loads
@@ -62,6 +63,17 @@ def checkpoint_path(experiment: Experiment, seed: int, epochs: float) -> Path:
     """The file that holds the run after `epochs` epochs, or a share of the first; it may not exist yet."""
     count = f"{epochs:06d}" if epochs >= 1 else f"{epochs:g}"
     return run_folder(experiment, seed) / f"checkpoint-{count}.safetensors"
+
+
+def within_path(experiment: Experiment, seed: int, epochs: int) -> Path:
+    """The file that holds the run some steps after `epochs` whole epochs; it may not exist."""
+    return run_folder(experiment, seed) / f"within-{epochs:06d}.safetensors"
+
+
+def withins(experiment: Experiment, seed: int) -> dict[int, Path]:
+    """What runs that were stopped inside an epoch left, by the number of whole epochs before it, in order."""
+    found = run_folder(experiment, seed).glob("within-*.safetensors")
+    return dict(sorted((int(p.stem[7:]), p) for p in found if p.stem[7:].isdecimal()))
 
 
 def checkpoints(experiment: Experiment, seed: int) -> dict[float, Path]:

@@ -2,17 +2,19 @@
 
 What one iteration does is in `phases`, what makes it fast in `engine`; here is the loop over epochs, with its
 checkpoints. Randomness is an argument: each epoch's generator follows from (seed, epoch) alone, so a run that is
-resumed at an epoch's end draws what an uninterrupted one would have drawn.
+resumed at an epoch's end draws what an uninterrupted one would have drawn. One that is resumed inside an epoch finds
+the generator's state in what it left.
 """
 
 from __future__ import annotations
 
 import math
 import resource
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -31,7 +33,7 @@ from aae_lib.baselines.vae import VariationalAutoencoder
 from aae_lib.config import Experiment, Profile, labels_code
 from aae_lib.data import Dataset, Split
 from aae_lib.engine import WARM_UP, Images, Model, Program, epoch_generator, scale
-from aae_lib.errors import Diverged, UserError, suggest
+from aae_lib.errors import Diverged, Stopped, UserError, suggest
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Descent
 from aae_lib.statistics import cluster_error, cluster_names
@@ -44,7 +46,7 @@ MODELS = {
 }
 
 CHECKPOINT_SECONDS = 60.0
-"""A run that is killed loses at most about this much, plus one epoch."""
+"""A run that is killed loses at most about this much."""
 
 
 @dataclass
@@ -85,7 +87,7 @@ def fit_replicates(
     `together` trains those that stand at the same epoch as one program; None does so on a GPU, which one replicate
     alone does not fill. Each has the randomness that it has alone; its numbers then differ by rounding.
     Raises UserError for an unusable device or data set or a disk that refuses, Diverged for a cost that stops being
-    finite.
+    finite, Stopped at SIGTERM; the same call then goes on where it was.
     """
     if experiment.labels and dataset.classes < 2:
         raise UserError(f"{experiment.name} learns from labels, and {dataset.name} has none.")
@@ -114,23 +116,37 @@ def fit_replicates(
     replicas = [_replica(experiment, dataset, seed, target) for seed in dict.fromkeys(seeds)]
     for group in [replicas] if together else [[replica] for replica in replicas]:
         # What is there is loaded without a lock.
-        missing = [r for r in group if not _resume(*r, [epochs], report=False)]
+        missing = [r for r in group if not _resume(r, [epochs], report=False)]
         with ExitStack() as locks:
-            for run, _ in sorted(missing, key=lambda r: r[0].seed):  # one order: no deadlock
-                locks.enter_context(store.locked(store.run_folder(experiment, run.seed)))
-            for run, descent in missing:
-                _resume(run, descent, range(epochs, 0, -1) if epochs >= 1 else [epochs])
-            missing.sort(key=lambda r: r[0].epochs)
-            for start, level in groupby(missing, key=lambda r: r[0].epochs):
+            for replica in sorted(missing, key=lambda r: r.run.seed):  # one order: no deadlock
+                folder = store.run_folder(experiment, replica.run.seed)
+                locks.enter_context(store.locked(folder))
+            for replica in missing:
+                _resume(replica, range(epochs, 0, -1) if epochs >= 1 else [epochs])
+                if epochs >= 1:
+                    _resume_within(replica, epochs)
+            missing.sort(key=Replica.place)
+            for (start, _), level in groupby(missing, key=Replica.place):
                 if start < epochs:
                     _train(list(level), dataset, epochs, quiet, checkpoint_seconds)
-    runs = {run.seed: run for run, _ in replicas}
+    runs = {replica.run.seed: replica.run for replica in replicas}
     for run in runs.values():
         run.model.eval()
     return [runs[seed] for seed in seeds]
 
 
-Replica = tuple[Run, Descent]
+@dataclass
+class Replica:
+    """A run in training: with its descent and, inside an epoch, where it stands there (`Program.standing`)."""
+
+    run: Run
+    descent: Descent
+    here: dict[str, Any]  # the provenance of this process, whoever began the run
+    standing: dict[str, Tensor] | None = None
+
+    def place(self) -> tuple[float, int]:
+        """Whole epochs, and steps of the next one."""
+        return self.run.epochs, int(self.standing["position"]) if self.standing else 0
 
 
 def _replica(experiment: Experiment, dataset: Dataset, seed: int, device: torch.device) -> Replica:
@@ -140,7 +156,7 @@ def _replica(experiment: Experiment, dataset: Dataset, seed: int, device: torch.
         model.mean.copy_(torch.from_numpy(mean))
         model.deviation.copy_(torch.from_numpy(deviation))
     provenance = store.provenance(str(device), torch.get_num_threads())
-    return Run(experiment, seed, 0, model, {}, provenance), descent
+    return Replica(Run(experiment, seed, 0, model, {}, provenance), descent, provenance)
 
 
 def build(
@@ -159,8 +175,16 @@ def _train(
     quiet: bool,
     checkpoint_seconds: float,
 ) -> None:
-    """Take runs that stand at one epoch to `epochs`, as one program, with checkpoints now and then and at the end."""
-    runs, descents = zip(*replicas, strict=True)
+    """Take runs that stand at one step to `epochs`, as one program, with checkpoints now and then and at the end.
+
+    Raises Stopped, once it has left one, at SIGTERM.
+    """
+    runs = [replica.run for replica in replicas]
+    descents = [replica.descent for replica in replicas]
+    for replica in replicas:
+        if replica.place() > (0, 0):
+            before = replica.run.provenance.get("continued", [])
+            replica.run.provenance["continued"] = [*before, replica.here]
     experiment, models = runs[0].experiment, [run.model for run in runs]
     device = next(models[0].parameters()).device
     first = Images.of(dataset, experiment, runs[0].seed, device)
@@ -173,22 +197,44 @@ def _train(
     name = f"{experiment.name} seed{'s' * (len(runs) > 1)} {seeds}"
     updates = math.ceil(min(epochs, 1) * program.updates)  # of one epoch
     last = math.ceil(epochs)
-    with tqdm(total=last * updates, initial=done * updates, disable=quiet, unit="step") as bar:
+    _, first_step = replicas[0].place()
+
+    def account() -> None:
+        took = (time.monotonic() - started) / len(runs)  # each one's share
+        for run, before in zip(runs, spent, strict=True):
+            run.provenance |= {
+                "wall_seconds": round(before + took, 3),
+                "peak_memory_gib": peak_memory_gib(device),
+                "together": len(runs),
+            }
+
+    bar = tqdm(
+        total=last * updates, initial=done * updates + first_step, disable=quiet, unit="step"
+    )
+    with bar, _asked_to_stop() as asked:
         for epoch in range(done + 1, last + 1):
             bar.set_description(f"{name} epoch {epoch}/{epochs:g}")
             program.start(epoch)
-            for _ in range(updates):
+            if first_step:
+                program.go_on([replica.standing for replica in replicas])
+            for _ in range(first_step, updates):
                 program.advance()
                 bar.update()
+                if asked() or time.monotonic() - saved > checkpoint_seconds:
+                    account()
+                    if epochs >= 1:  # a share of an epoch begins again
+                        for i, replica in enumerate(replicas):
+                            _save_within(replica, program.standing(i))
+                    saved = time.monotonic()
+                    if asked():
+                        raise Stopped(
+                            f"{name} was stopped in epoch {epoch}; the same command goes on."
+                        )
+            first_step = 0
             costs = program.costs()
-            took = (time.monotonic() - started) / len(runs)  # each one's share
+            account()
             diverged: dict[int, list[str]] = {}
-            for run, before, values in zip(runs, spent, costs, strict=True):
-                run.provenance |= {
-                    "wall_seconds": round(before + took, 3),
-                    "peak_memory_gib": peak_memory_gib(device),
-                    "together": len(runs),
-                }
+            for run, values in zip(runs, costs, strict=True):
                 values |= evaluate(run.model, first)
                 if bad := [name for name, value in values.items() if not math.isfinite(value)]:
                     diverged[run.seed] = bad
@@ -196,9 +242,9 @@ def _train(
                     _record(run, min(epoch, epochs), values)
             due = time.monotonic() - saved > checkpoint_seconds
             if due or diverged or epoch in (last, *store.KEPT_EPOCHS):
-                for run, descent in replicas:
-                    if run.seed not in diverged:
-                        _save(run, descent)
+                for replica in replicas:
+                    if replica.run.seed not in diverged:
+                        _save(replica)
                 saved = time.monotonic()
             for seed, bad in diverged.items():
                 raise Diverged(
@@ -246,50 +292,97 @@ def _record(run: Run, epoch: float, values: dict[str, float]) -> None:
     run.epochs = epoch
 
 
-def _save(run: Run, descent: Descent) -> None:
-    """Write the run's checkpoint, then drop the one that it continues, unless that is one to keep."""
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM has come since. A scheduler that wants its machine back sends it, and waits a little."""
+    received = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    except ValueError:  # not in the main thread, which alone may ask for signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _contents(replica: Replica) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a checkpoint."""
+    run = replica.run
     tensors = {f"model/{k}": v for k, v in run.model.state_dict().items()}
-    tensors |= {f"optimiser/{k}": v for k, v in descent.state().items()}
-    metadata = {
+    tensors |= {f"optimiser/{k}": v for k, v in replica.descent.state().items()}
+    return tensors, {
         "experiment": run.experiment.describe(),
         "seed": run.seed,
         "epoch": run.epochs,
         "history": run.history,
         "provenance": run.provenance,
     }
-    store.save(store.checkpoint_path(run.experiment, run.seed, run.epochs), tensors, metadata)
+
+
+def _save(replica: Replica) -> None:
+    """Write the run's checkpoint, then drop what it continues, unless that is one to keep."""
+    run = replica.run
+    store.save(store.checkpoint_path(run.experiment, run.seed, run.epochs), *_contents(replica))
     kept = {*store.KEPT_EPOCHS, run.experiment.quick, run.experiment.epochs}
     for epoch, path in store.checkpoints(run.experiment, run.seed).items():
         if epoch < run.epochs and epoch not in kept:
             path.unlink()
+    _drop_withins(run, before=run.epochs)
 
 
-def _resume(run: Run, descent: Descent, epochs: Sequence[float], report: bool = True) -> bool:
-    """Bring `run` to the first of `epochs` with a sound checkpoint; whether there is one. `report` names others."""
-    found = store.checkpoints(run.experiment, run.seed)
-    for epoch in epochs:
-        if epoch in found:
-            try:
-                tensors, metadata = store.load(found[epoch])
-                expected = (run.experiment.describe(), run.seed, epoch)
-                if tuple(metadata.get(k) for k in ("experiment", "seed", "epoch")) != expected:
-                    raise UserError(f"{found[epoch]} belongs to another run.")
-            except UserError as error:
-                if report:
-                    print(f"warning: {error} It is made again.", file=sys.stderr)
-                continue
-            parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
-            for key, tensor in tensors.items():
-                part, name = key.split("/", 1)
-                parts[part][name] = tensor
-            run.model.load_state_dict(parts["model"])
-            descent.load_state(parts["optimiser"])
-            run.epochs, run.history = epoch, metadata["history"]
-            here, run.provenance = run.provenance, metadata["provenance"]
-            if epoch < max(epochs):  # it goes on here
-                run.provenance["continued"] = [*run.provenance.get("continued", []), here]
-            return True
-    return False
+def _save_within(replica: Replica, standing: dict[str, Tensor]) -> None:
+    """Write what it takes to go on inside an epoch, in the place of what was left there before."""
+    run = replica.run
+    tensors, metadata = _contents(replica)
+    tensors |= {f"standing/{name}": tensor for name, tensor in standing.items()}
+    store.save(store.within_path(run.experiment, run.seed, run.epochs), tensors, metadata)
+    _drop_withins(run, before=run.epochs)
+
+
+def _drop_withins(run: Run, before: float) -> None:
+    for epoch, path in store.withins(run.experiment, run.seed).items():
+        if epoch < before:
+            path.unlink()
+
+
+def _resume(replica: Replica, epochs: Sequence[float], report: bool = True) -> bool:
+    """Bring the run to the first of `epochs` with a sound checkpoint; whether there is one. `report` names others."""
+    found = store.checkpoints(replica.run.experiment, replica.run.seed)
+    return any(epoch in found and _loaded(replica, found[epoch], epoch, report) for epoch in epochs)
+
+
+def _resume_within(replica: Replica, epochs: int) -> None:
+    """Bring the run further, to where it was stopped inside an epoch before the end of `epochs`, if it was."""
+    run = replica.run
+    for epoch, path in reversed(store.withins(run.experiment, run.seed).items()):
+        if run.epochs <= epoch < epochs and _loaded(replica, path, epoch, report=True):
+            break
+
+
+def _loaded(replica: Replica, path: Path, epoch: float, report: bool) -> bool:
+    """Whether `path` is a sound checkpoint of this run after `epoch` epochs; then it is loaded."""
+    run = replica.run
+    try:
+        tensors, metadata = store.load(path)
+        expected = (run.experiment.describe(), run.seed, epoch)
+        if tuple(metadata.get(k) for k in ("experiment", "seed", "epoch")) != expected:
+            raise UserError(f"{path} belongs to another run.")
+    except UserError as error:
+        if report:
+            print(f"warning: {error} It is made again.", file=sys.stderr)
+        return False
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "standing": {}}
+    for key, tensor in tensors.items():
+        part, name = key.split("/", 1)
+        parts[part][name] = tensor
+    run.model.load_state_dict(parts["model"])
+    replica.descent.load_state(parts["optimiser"])
+    replica.standing = parts["standing"] or None
+    run.epochs, run.history = epoch, metadata["history"]
+    run.provenance = metadata["provenance"]
+    return True
 
 
 def choose_device(name: str = "auto") -> str:

@@ -103,6 +103,24 @@ def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
     assert re.search("^table1_tfd_aae +2.0 min", capsys.readouterr().out, re.M)
 
 
+def test_sigterm_leaves_a_place_to_go_on_from_and_a_code_to_requeue_on(
+    roots, digits_archive
+) -> None:
+    command = [sys.executable, "-m", "aae_lib.cli", "train", "nn_100", "--profile", "standard"]
+    command += ["--seeds", "0", "--device", "cpu", "--data", str(digits_archive)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        read = ""
+        while "epoch 2/50" not in read:
+            read += process.stderr.read(100)
+        process.terminate()
+        read += process.stderr.read()
+    assert process.returncode == os.EX_TEMPFAIL == 75
+    assert re.search(
+        r"aae: nn_100 seed 0 was stopped in epoch \d+; the same command goes on\.$", read
+    )
+    assert list(roots.rglob("within-*.safetensors"))
+
+
 def test_a_reader_who_has_seen_enough_is_no_error() -> None:
     command = f"{sys.executable} -m aae_lib.cli claims | head -n 1"
     done = subprocess.run(

@@ -16,10 +16,10 @@ from variants import program, trained
 
 from aae_lib import data, engine, phases, store, training
 from aae_lib.config import PROFILES, Rates
-from aae_lib.engine import Images, batch_of, epoch_generator, epoch_order
-from aae_lib.errors import Diverged, UserError
+from aae_lib.engine import Images, Program, batch_of, epoch_generator, epoch_order
+from aae_lib.errors import Diverged, Stopped, UserError
 from aae_lib.experiments import by_name
-from aae_lib.training import fit
+from aae_lib.training import fit, fit_replicates
 
 CPU = torch.device("cpu")
 
@@ -169,6 +169,56 @@ def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
     resumed = fit(e, digits, seed=0, epochs=60, device="cpu", quiet=True)
     assert equal(weights(undisturbed), weights(resumed))
     assert undisturbed.history == resumed.history
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_run_stopped_inside_an_epoch_goes_on_there_to_the_same_bits(
+    digits, runs, tmp_path, monkeypatch, together
+) -> None:
+    e = small("mnist_100", labels=20, batch_norm="autoencoder", input_dropout=0.2)
+    options = {"seeds": [0, 1], "device": "cpu", "quiet": True, "together": together}
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "undisturbed"))
+    undisturbed = fit_replicates(e, digits, epochs=3, **options)
+    monkeypatch.setenv("AAE_RUNS", str(runs))
+    before, advance, steps = signal.getsignal(signal.SIGTERM), Program.advance, []
+
+    def advance_until(stop: int | None):
+        def advanced(self: Program) -> None:
+            advance(self)
+            steps.append(self)
+            if len(steps) == stop:
+                signal.raise_signal(signal.SIGTERM)
+
+        return advanced
+
+    for stop in (5, 16 + 7, None):  # inside the first epoch; far inside what is left of both; never
+        steps.clear()
+        monkeypatch.setattr(Program, "advance", advance_until(stop))
+        try:
+            resumed = fit_replicates(e, digits, epochs=3, **options)
+        except Stopped as stopped:
+            assert "the same command goes on" in str(stopped)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert len(steps) < (1 if together else 2) * 3 * 16  # not all over again
+    for run, other in zip(undisturbed, resumed, strict=True):
+        assert equal(weights(run), weights(other))
+        assert run.history == other.history
+        assert not store.withins(other.experiment, other.seed)
+        assert "continued" in other.provenance or not together
+
+
+def test_a_corrupt_place_inside_an_epoch_is_named_and_the_epoch_begins_again(
+    digits, runs, capsys, monkeypatch
+) -> None:
+    e = small("mnist_100", labels=20)
+    whole = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    store.checkpoint_path(whole.experiment, 0, 2).unlink()
+    path = store.within_path(whole.experiment, 0, 1)
+    path.write_bytes(b"half-written")
+    again = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    assert str(path) in capsys.readouterr().err
+    assert equal(weights(whole), weights(again))
+    assert not path.exists()
 
 
 def test_a_share_of_an_epoch_ends_within_it_and_nothing_goes_on_from_there(digits, runs) -> None:
