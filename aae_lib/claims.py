@@ -29,7 +29,7 @@ import numpy as np
 
 from aae_lib import mat
 from aae_lib.config import PROFILES
-from aae_lib.data import MNIST_DIGEST
+from aae_lib.data import MNIST_DIGEST, OFFICIAL
 from aae_lib.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def _flag(value: Any) -> bool:
 
 
 def _dataset(value: Any) -> str:
-    if value not in ("mnist", "svhn", "tfd"):
+    if value not in OFFICIAL:
         raise ValueError("mnist, svhn or tfd")
     return value
 
@@ -391,12 +391,12 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
     expect(whole, "seeds", "a list of whole numbers", seeds)
 
     def measured_on(table: dict[str, Any], inside: str = "") -> str:
-        source = table.get("data") or {"name": "mnist"}
+        source = table.get("data", {"name": "mnist"})
         name, digest = get(source, "name", f"{inside}data."), source.get("digest", MNIST_DIGEST)
         expect(isinstance(name, str), f"{inside}data.name", "text", name)
         expect(isinstance(digest, str), f"{inside}data.digest", "text", digest)
-        # A part of MNIST is not MNIST. No image archive can be called svhn or tfd.
-        whole = digest == MNIST_DIGEST or name in mat.SOURCES
+        # A part of a data set is another one. TFD's digest nobody can know, but no image archive can have its name.
+        whole = digest in (MNIST_DIGEST, mat.svhn_digest()) or name == "tfd"
         return _clean(name if whole else f"{name}@{digest}")
 
     data = measured_on(content)

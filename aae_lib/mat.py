@@ -10,10 +10,12 @@ Nothing here unpickles or needs torch.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -33,13 +35,10 @@ SVHN = {
 training set, which is free then.
 """
 TFD = "TFD_48x48.mat"
-TFD_FOLDS = {"tfd": 0, **{f"tfd:{fold + 1}": fold for fold in range(1, 5)}}  # a column of `folds`
-SIZES = {
-    "svhn": (32 * 32 * 3, 531_131),
-    "tfd": (48 * 48, 101_000),
-}  # pixels, training images (TFD: about)
-SOURCES = ("svhn", *TFD_FOLDS)
-"""What `data.load` knows by name, beside MNIST."""
+TFD_SIZE = 48 * 48, 101_000  # pixels, and training images, about
+FOLDS = {"tfd": 0, **{f"tfd:{fold + 1}": fold for fold in range(5)}}  # a column of `folds`
+SOURCES = ("svhn", *FOLDS)
+"""What `data.load` knows by name, beside MNIST; "tfd" is the first fold."""
 BLOCK = 4096  # images that are copied at once
 REMEDY = "set AAE_DATA elsewhere"
 
@@ -50,15 +49,20 @@ def load(source: str, root: Path) -> Dataset:
     The first call converts the files, which takes as much memory as the largest of them, unpacked (SVHN: 1.6 GB).
     Raises UserError where one is missing, damaged or of another form, and where the disk refuses.
     """
-    return _svhn(root / "svhn") if source == "svhn" else _tfd(root / "tfd", source)
+    try:
+        return _svhn(root / "svhn") if source == "svhn" else _tfd(root / "tfd", source)
+    except PermissionError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}.") from None
 
 
 def is_here(source: str, root: Path) -> bool:
     """Whether `source` can be loaded from `root`, as far as names of files tell."""
-    if source != "svhn":
-        return (root / "tfd" / TFD).is_file()
-    folder = root / "svhn"
-    return _arrays(folder, _svhn_digest()).exists() or not _missing(folder)
+    try:
+        if source != "svhn":
+            return (root / "tfd" / TFD).is_file()
+        return _arrays(root / "svhn", svhn_digest()).exists() or not _missing(root / "svhn")
+    except PermissionError:
+        return False
 
 
 # ---- SVHN ----------------------------------------------------------------------------------------
@@ -70,23 +74,31 @@ def fetch_svhn(root: Path, quiet: bool = False) -> list[Path]:
     A download that broke off goes on where it was. Raises UserError if a file cannot be had.
     """
     folder = root / "svhn"
-    make_writable(folder)
-    with locked(folder, REMEDY):
-        return [_fetched(folder / name, md5, quiet) for name, md5 in SVHN.values()]
+    files = {folder / name: md5 for name, md5 in SVHN.values()}
+    if not all(_intact(path, md5) for path, md5 in files.items()):
+        make_writable(folder)
+        with locked(folder, REMEDY):
+            for path, md5 in files.items():
+                if not _intact(path, md5):  # no other process fetched it while this one waited
+                    _fetch(path, md5, quiet)
+    return list(files)
 
 
-def _fetched(path: Path, md5: str, quiet: bool) -> Path:
+def _intact(path: Path, md5: str) -> bool:
+    return path.exists() and _hash(path, "md5") == md5
+
+
+def _fetch(path: Path, md5: str, quiet: bool) -> None:
     if path.exists():
-        if (found := _hash(path, "md5")) == md5:
-            return path
-        print(f"{path} is corrupt: md5 {found}, not {md5}; fetching replaces it", file=sys.stderr)
-    part = path.with_name(path.name + TEMPORARY)
-    _download(f"{SVHN_URL}/{path.name}", part, quiet)
+        print(f"{path} is corrupt: it has not the md5 {md5}; fetching replaces it", file=sys.stderr)
+    url, part = f"{SVHN_URL}/{path.name}", path.with_name(path.name + TEMPORARY)
+    _download(url, part, quiet)
     if (found := _hash(part, "md5")) != md5:
         part.unlink()
-        raise UserError(f"{SVHN_URL}/{path.name} sent another file: md5 {found}, not {md5}.")
+        raise UserError(
+            f"{url} sent another file: md5 {found}, not {md5}. Run 'aae fetch svhn' again."
+        )
     part.replace(path)
-    return path
 
 
 def _download(url: str, part: Path, quiet: bool) -> None:
@@ -95,15 +107,21 @@ def _download(url: str, part: Path, quiet: bool) -> None:
     from tqdm import tqdm
 
     done = part.stat().st_size if part.exists() else 0
-    ask = {"Range": f"bytes={done}-"} if done else {}
+    ask = {"Accept-Encoding": "identity"}  # bytes as they are: a range counts those
+    if done:
+        ask["Range"] = f"bytes={done}-"
     try:
         with requests.get(url, headers=ask, stream=True, timeout=TIMEOUTS) as reply:
             if reply.status_code == 416:  # nothing after these bytes
                 return
             reply.raise_for_status()
-            if reply.status_code != 206:  # a server that does not send parts begins again
+            length = reply.headers.get("content-length")
+            goes_on = reply.headers.get("content-range", "").startswith(f"bytes {done}-")
+            if not goes_on:  # a server that does not send parts begins again
+                if length is not None and int(length) < done:
+                    raise requests.ConnectionError("something shorter than what is here was sent")
                 done = 0
-            size = done + int(reply.headers["content-length"])
+            size = None if length is None else done + int(length)
             bar = {"total": size, "initial": done, "desc": part.stem, "unit": "B"}
             with (
                 part.open("ab" if done else "wb") as file,
@@ -112,7 +130,9 @@ def _download(url: str, part: Path, quiet: bool) -> None:
                 for block in reply.iter_content(1 << 16):
                     file.write(block)
                     progress.update(len(block))
-    except (requests.RequestException, KeyError) as error:
+            if size is not None and part.stat().st_size < size:
+                raise requests.ConnectionError(f"{part.stat().st_size} of {size} bytes came")
+    except requests.RequestException as error:
         raise UserError(
             f"{url} cannot be had ({type(error).__name__}: {error}). Run 'aae fetch svhn' again to go on, "
             f"or put {part.stem} into {part.parent}."
@@ -124,11 +144,12 @@ def _download(url: str, part: Path, quiet: bool) -> None:
 
 
 def _svhn(folder: Path) -> Dataset:
+    if not _arrays(folder, svhn_digest()).exists() and (missing := _missing(folder)):
+        raise UserError(
+            f"SVHN is not complete in {folder}: no {', '.join(missing)}. Run 'aae fetch svhn' (1.6 GB)."
+        )
+
     def splits() -> Iterator[tuple[str, Split]]:
-        if missing := _missing(folder):
-            raise UserError(
-                f"SVHN is not complete in {folder}: no {', '.join(missing)}. Run 'aae fetch svhn' (1.6 GB)."
-            )
         for split, (name, md5) in SVHN.items():
             if (found := _hash(folder / name, "md5")) != md5:
                 raise UserError(
@@ -136,11 +157,12 @@ def _svhn(folder: Path) -> Dataset:
                 )
             yield split, _svhn_split(folder / name)
 
-    arrays = _converted(folder, _svhn_digest(), splits)
-    return Dataset("svhn", _svhn_digest(), "", **arrays, classes=10)
+    arrays = _converted(folder, svhn_digest(), splits)
+    return Dataset("svhn", svhn_digest(), "", **arrays, classes=10)
 
 
-def _svhn_digest() -> str:
+def svhn_digest() -> str:
+    """The digest of the official SVHN."""
     return digest_of(" ".join(md5 for _, md5 in SVHN.values()))
 
 
@@ -164,7 +186,7 @@ def _svhn_split(path: Path) -> Split:
 
 
 def _tfd(folder: Path, source: str) -> Dataset:
-    path, fold = folder / TFD, TFD_FOLDS[source]
+    path, fold = folder / TFD, FOLDS[source]
     if not path.is_file():
         raise UserError(
             f"TFD is not public, and there is no {path}. Whoever has the file from its authors puts it there."
@@ -172,13 +194,13 @@ def _tfd(folder: Path, source: str) -> Dataset:
     digest = digest_of(f"{_hash(path, 'sha256')} fold {fold}")
 
     def splits() -> Iterator[tuple[str, Split]]:
-        form = {"images": "uint8 (n, 48, 48)", "folds": f"integers (n, {len(TFD_FOLDS)})"}
+        form = {"images": "uint8 (n, 48, 48)", "folds": "integers (n, 5)"}
         arrays = _read(path, form)
         images, folds = arrays["images"], arrays["folds"]
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (48, 48):
             raise _other(path, "images", form["images"], images)
-        if folds.dtype.kind not in "iu" or folds.shape != (len(images), len(TFD_FOLDS)):
-            raise _other(path, "folds", f"integers {len(images), len(TFD_FOLDS)}", folds)
+        if folds.dtype.kind not in "iu" or folds.shape != (len(images), 5):
+            raise _other(path, "folds", f"integers ({len(images)}, 5)", folds)
         # 1 is for training, 2 for validation, 3 for test; 0, an image of unknown expression, for training too.
         for split, members in zip(SPLITS, ((0, 1), (2,), (3,)), strict=True):
             rows = np.flatnonzero(np.isin(folds[:, fold], members))
@@ -186,9 +208,9 @@ def _tfd(folder: Path, source: str) -> Dataset:
                 raise _other(path, "folds", f"{members[-1]} in column {fold + 1}", "none")
             yield split, Split(images[rows], np.zeros(len(rows), np.uint8))
 
-    note = "" if fold == 0 else f"Fold {fold + 1} of {len(TFD_FOLDS)}."
+    name, note = ("tfd", "") if fold == 0 else (source, f"Fold {fold + 1} of 5.")
     # Nothing in the paper uses the labels of TFD, which most of its images lack: one class.
-    return Dataset("tfd", digest, note, **_converted(folder, digest, splits), classes=1)
+    return Dataset(name, digest, note, **_converted(folder, digest, splits), classes=1)
 
 
 # ---- Conversion ----------------------------------------------------------------------------------
@@ -204,7 +226,7 @@ def _converted(
             if not arrays.exists():  # no other process made them while this one waited
                 _write(arrays, splits())
     try:
-        return {
+        found = {
             # "c" is private to this process: torch warns of arrays that cannot be written to
             split: Split(
                 np.load(arrays / f"{split}.images.npy", mmap_mode="c"),
@@ -212,7 +234,10 @@ def _converted(
             )
             for split in SPLITS
         }
-    except (OSError, ValueError) as error:
+        if any(len(split.images) != len(split.labels) for split in found.values()):
+            raise ValueError("images and labels differ in number")
+        return found
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{arrays} is damaged ({error}). Delete it: it is made again.") from None
 
 
@@ -229,7 +254,9 @@ def _write(arrays: Path, splits: Iterator[tuple[str, Split]]) -> None:
         shutil.rmtree(part, ignore_errors=True)  # what a killed process left
         part.mkdir()
         for split, content in splits:
-            np.save(part / f"{split}.labels.npy", content.labels)
+            with (part / f"{split}.labels.npy").open("wb") as file:
+                np.save(file, content.labels)
+                _to_disk(file)
             with (
                 (part / f"{split}.images.npy").open("wb") as file,
                 tqdm(total=len(content), desc=f"converting {split}", unit="image") as progress,
@@ -241,13 +268,20 @@ def _write(arrays: Path, splits: Iterator[tuple[str, Split]]) -> None:
                     block = np.ascontiguousarray(content.images[start : start + BLOCK])
                     file.write(block.data)
                     progress.update(len(block))
+                _to_disk(file)
+            del content  # before the next file is read
         part.rename(arrays)
     except OSError as error:
         raise UserError(
-            f"cannot write {part}: {error.strerror}. Free some space or {REMEDY}."
+            f"cannot write {part}: {error.strerror or error}. Free some space or {REMEDY}."
         ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _read(path: Path, form: dict[str, str]) -> dict[str, np.ndarray]:
@@ -257,6 +291,8 @@ def _read(path: Path, form: dict[str, str]) -> dict[str, np.ndarray]:
     print(f"reading {path}", file=sys.stderr)
     try:
         arrays = loadmat(path, variable_names=list(form))
+    except MemoryError:
+        raise UserError(f"{path} does not fit into memory, which it has to once.") from None
     except Exception as error:  # a damaged file makes scipy raise a dozen kinds
         raise UserError(
             f"{path} is no MATLAB file up to version 7, or a damaged one ({type(error).__name__}: {error})."

@@ -90,7 +90,7 @@ def fit_replicates(
     finite, Stopped at SIGTERM; the same call then goes on where it was.
     """
     if experiment.labels and dataset.classes < 2:
-        raise UserError(f"{experiment.name} learns from labels, and {dataset.name} has none.")
+        raise UserError(f"{experiment.name} learns from labels; {dataset.name} has a single class.")
     experiment = experiment.on(dataset)
     numbers = isinstance(epochs, int | float) and math.isfinite(epochs)
     if not numbers or min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
@@ -151,10 +151,6 @@ class Replica:
 
 def _replica(experiment: Experiment, dataset: Dataset, seed: int, device: torch.device) -> Replica:
     model, descent = build(experiment, dataset.dim, dataset.classes, seed, device)
-    if experiment.standardise:
-        mean, deviation = dataset.train.statistics
-        model.mean.copy_(torch.from_numpy(mean))
-        model.deviation.copy_(torch.from_numpy(deviation))
     provenance = store.provenance(str(device), torch.get_num_threads())
     return Replica(Run(experiment, seed, 0, model, {}, provenance), descent, provenance)
 
@@ -181,11 +177,15 @@ def _train(
     """
     runs = [replica.run for replica in replicas]
     descents = [replica.descent for replica in replicas]
+    experiment, models = runs[0].experiment, [run.model for run in runs]
     for replica in replicas:
         if replica.place() > (0, 0):
             before = replica.run.provenance.get("continued", [])
             replica.run.provenance["continued"] = [*before, replica.here]
-    experiment, models = runs[0].experiment, [run.model for run in runs]
+        elif experiment.standardise:
+            mean, deviation = dataset.train.statistics
+            replica.run.model.mean.copy_(torch.from_numpy(mean))
+            replica.run.model.deviation.copy_(torch.from_numpy(deviation))
     device = next(models[0].parameters()).device
     first = Images.of(dataset, experiment, runs[0].seed, device)
     images = [first, *(first.with_labels(dataset, experiment, run.seed) for run in runs[1:])]

@@ -98,8 +98,9 @@ def test_images_are_mapped_and_need_the_files_no_more(svhn: Arrays, tmp_path: Pa
     for name, _ in mat.SVHN.values():
         (tmp_path / "svhn" / name).unlink()
     (tmp_path / "svhn" / "lock").unlink()
-    os.chmod(tmp_path / "svhn", 0o500)  # to be read is enough
+    assert mat.is_here("svhn", tmp_path)
     loaded = data.load("svhn", tmp_path)
+    assert not (tmp_path / "svhn" / "lock").exists()  # nothing is written: to be read is enough
     assert all(isinstance(getattr(loaded, split).images, np.memmap) for split in data.SPLITS)
     assert np.array_equal(loaded.train.images, svhn["train"][0])
 
@@ -133,12 +134,12 @@ def test_tfd_honours_its_folds(tfd, tmp_path: Path, fold: int) -> None:
 
 
 def test_folds_of_tfd_are_data_sets_of_their_own(tfd, tmp_path: Path) -> None:
-    found = {data.load(source, tmp_path).identity for source in mat.TFD_FOLDS}
-    assert len(found) == 5
+    found = {data.load(source, tmp_path).identity for source in mat.FOLDS}
+    assert len(found) == 5  # "tfd" is "tfd:1"
 
 
 def test_an_experiment_that_learns_from_labels_refuses_tfd(tfd, tmp_path: Path, runs: Path) -> None:
-    with pytest.raises(UserError, match="mnist_100 learns from labels, and tfd has none"):
+    with pytest.raises(UserError, match="mnist_100 learns from labels; tfd has a single class"):
         fit(by_name("mnist_100"), data.load("tfd", tmp_path), seed=0, epochs=1, device="cpu")
 
 
@@ -228,19 +229,25 @@ def test_what_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_arrays_and_the_next_call_makes_them(
     svhn: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, rename = tmp_path / "svhn", Path.rename
+    folder = tmp_path / "svhn"
     before = entries(folder)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for owner, step in ((np, "save"), (np.lib.format, "write_array_header_1_0"), (Path, "rename")):
+    header = (np.lib.format, "write_array_header_1_0")
+    for owner, step in (
+        (np, "save"),
+        header,
+        (np, "ascontiguousarray"),
+        (os, "fsync"),
+        (Path, "rename"),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, step, full)
             with pytest.raises(UserError, match=r"No space left on device.*set AAE_DATA elsewhere"):
                 data.load("svhn", tmp_path)
         assert entries(folder) == before
-    assert Path.rename is rename
     assert np.array_equal(data.load("svhn", tmp_path).test.images, svhn["test"][0])
 
 
@@ -252,9 +259,13 @@ def test_what_a_killed_conversion_left_is_replaced(svhn: Arrays, tmp_path: Path)
     assert entries(made.parent) == {made.name, *(name for name, _ in mat.SVHN.values())}
 
 
-def test_damaged_arrays_are_named(svhn: Arrays, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", None])
+def test_damaged_arrays_are_named(svhn: Arrays, tmp_path: Path, content: bytes | None) -> None:
     folder = tmp_path / "svhn" / f"arrays-{data.load('svhn', tmp_path).digest}"
-    truncated(folder / "train.images.npy")
+    if content is None:  # sound in itself, but of other images
+        (folder / "train.labels.npy").write_bytes((folder / "test.labels.npy").read_bytes())
+    else:
+        (folder / "train.images.npy").write_bytes(content)
     with pytest.raises(UserError, match=r"is damaged .*Delete it: it is made again"):
         data.load("svhn", tmp_path)
     shutil.rmtree(folder)
@@ -310,6 +321,10 @@ def server(svhn: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
             code = 416 if start >= len(content) else 206 if start else 200
             self.send_response(code)
             body = content[start:] if code != 416 else b""
+            if code == 206:
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
+                )
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body[: state.limit])
@@ -361,6 +376,36 @@ def test_a_download_that_broke_off_goes_on_where_it_was(
     for name, content in server.contents.items():
         assert (tmp_path / "svhn" / name).read_bytes() == content
     assert entries(tmp_path / "svhn") == set(server.contents)
+
+
+def test_what_came_is_kept_where_something_else_is_sent(server: Server, tmp_path: Path) -> None:
+    name, part = "extra_32x32.mat", tmp_path / "svhn" / "extra_32x32.mat.part"
+    part.write_bytes(server.contents[name][:100_000])
+    whole, server.parts = server.contents[name], False
+    server.contents[name] = b"<html>Please log in</html>"
+    with pytest.raises(UserError, match="something shorter than what is here"):
+        mat.fetch_svhn(tmp_path, quiet=True)
+    assert part.stat().st_size == 100_000
+    server.contents[name], server.parts = whole, True
+    mat.fetch_svhn(tmp_path, quiet=True)
+    assert (tmp_path / "svhn" / name).read_bytes() == whole
+
+
+def test_a_folder_that_cannot_be_searched_is_one_message(tmp_path, monkeypatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)  # for root nothing is forbidden
+    assert not mat.is_here("tfd", tmp_path)
+    with pytest.raises(UserError, match=r"cannot read .*TFD_48x48\.mat: Permission denied"):
+        data.load("tfd", tmp_path)
+
+
+def test_a_complete_svhn_is_only_verified(server: Server, tmp_path: Path, monkeypatch) -> None:
+    mat.fetch_svhn(tmp_path, quiet=True)
+    monkeypatch.setattr(mat, "make_writable", None)  # not asked for
+    assert [path.name for path in mat.fetch_svhn(tmp_path)] == list(server.contents)
+    assert len(server.asked) == 3
 
 
 def test_a_download_that_was_complete_is_only_verified(server: Server, tmp_path: Path) -> None:
