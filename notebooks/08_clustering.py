@@ -218,10 +218,13 @@ def apart(a, b):
     return (one**2).sum(1).mean() + (other**2).sum(1).mean() - 2 * one.mean(0) @ other.mean(0)
 
 
-print(f"a 4 and a 9: {apart(4, 9):.0f}; a 7 and a 9: {apart(7, 9):.0f}; two 2s: {apart(2, 2):.0f}")
+for digit, other in pairs.iloc[:3, :2].itertuples(index=False):
+    print(f"a {digit} and a {other}: {apart(digit, other):.0f}")
+widest = max(range(chapter.dataset.classes), key=lambda digit: apart(digit, digit))
+print(f"two images of a {widest}: {apart(widest, widest):.0f}")
 
 # %% [markdown]
-# A code that tells two ways to write a 2 apart saves the decoder more than one that tells 4 from 9, and no other cost objects. That is why more clusters help: with enough of them there is one left for each.
+# Where two images of one digit are farther apart than one image of either digit, a code that tells the ways to write that digit saves the decoder more than one that tells the two digits, and no other cost objects. That is why more clusters help: with enough of them there is one left for each.
 #
 # ## Table 3: the error of named clusters
 
