@@ -14,10 +14,10 @@ from aae_lib.training import build
 VARIANTS = {
     **{name: (name, {}) for name in EXPERIMENTS},
     # Small, and on these data with an epoch of the autoencoder and more of the moment-matching network.
-    "table1_gmmn": (
-        "table1_gmmn",
-        {"batch_size": 200, "pretraining": 1, "matching_layers": (16, 16)},
-    ),
+    **{
+        name: (name, {"batch_size": 200, "pretraining": 1, "matching_layers": (16, 16)})
+        for name in ("table1_gmmn", "table1_tfd_gmmn")
+    },
     "moment matching of pixels (§2.2)": (
         "table1_gmmn",
         {
