@@ -46,13 +46,26 @@ def test_a_replicate_in_company_equals_the_same_seed_alone(name, digits, double_
     assert not torch.allclose(vector(company, 0), vector(company, 1), rtol=1e-3)
 
 
+def differences(e: Experiment, digits) -> list[float]:
+    """How far each seed after 50 iterations in company is from the same seed alone, relative to its weights."""
+    company = trained(program(e, digits, *SEEDS), iterations=50)
+    alone = [vector(trained(program(e, digits, seed), iterations=50)) for seed in SEEDS]
+    return [float((a - vector(company, i)).norm() / a.norm()) for i, a in enumerate(alone)]
+
+
 def test_in_single_precision_they_differ_by_less_than_1e_4_after_50_iterations(digits) -> None:
     for name in EXPERIMENTS:
         e = variant(name)
-        company = trained(program(e, digits, *SEEDS), iterations=50)
-        for i, seed in enumerate(SEEDS):
-            alone = vector(trained(program(e, digits, seed), iterations=50), 0)
-            assert (alone - vector(company, i)).norm() < 1e-4 * alone.norm(), name
+        if e.init_std is None and e.method == "aae":
+            # With these weights at these rates the game is chaotic: one rounding grows ten thousandfold in 50
+            # iterations, in company or alone. The next test holds them to more, in double precision.
+            e = replace(e, init_std=0.01)
+        assert max(differences(e, digits)) < 1e-4, name
+
+
+def test_in_double_precision_so_do_those_that_let_a_rounding_grow(digits, double_precision) -> None:
+    for name in ("clusters_16", "clusters_30"):
+        assert max(differences(variant(name), digits)) < 1e-8, name
 
 
 def test_replicates_in_company_land_in_the_store_like_others(digits, runs) -> None:
