@@ -207,9 +207,9 @@ def _doctor(options: argparse.Namespace) -> None:
     columns = [p for p in PROFILES.values() if p.name != "smoke"]
     print(f"{'experiment':18} {'one epoch':>10} " + " ".join(f"{p.name:>12}" for p in columns))
     for experiment in EXPERIMENTS.values():
-        if experiment.source == "tfd" and not mat.is_here("tfd", data.root()):
+        if experiment.source != "mnist" and not mat.is_here(experiment.source, data.root()):
             continue
-        pixels, images = mat.TFD_SIZE if experiment.source == "tfd" else (28 * 28, 50_000)
+        pixels, images = mat.SIZES[experiment.source]
         epoch = seconds_per_epoch(experiment, device, pixels) * images / 50_000
         cells = [epoch * p.epochs_of(experiment) * p.replicates for p in columns]
         print(

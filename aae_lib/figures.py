@@ -245,10 +245,10 @@ def tile(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.clip(tiled.reshape(rows * h, columns * w, *images.shape[3:]), 0, 1)
 
 
-def film(frames: np.ndarray, text: str, *, seconds: float = 12.0, width: str = "100%") -> str:
+def film(frames: np.ndarray, text: str, seconds: float = 12.0) -> str:
     """HTML of a film that repeats without end: frames (t, rows, columns, h, w[, 3]), each a sheet edge to edge.
 
-    Paper: §3, §4, the films of learned manifolds. A GIF inside the page, `width` as CSS has it; who has asked the
+    Paper: §3, §4, the films of learned manifolds. A GIF inside the page, as wide as the text; who has asked the
     browser for less motion sees the first frame, its poster. `text` is the caption. Raises UserError as `tile`.
     """
     sheets = [
@@ -266,14 +266,14 @@ def film(frames: np.ndarray, text: str, *, seconds: float = 12.0, width: str = "
     text = html.escape(text)
     return (
         f'<figure><picture><source media="(prefers-reduced-motion: reduce), print" srcset="{still}">'
-        f'<img src="{gif}" alt="{text}" style="width: {width}"></picture><figcaption>{text}</figcaption></figure>'
+        f'<img src="{gif}" alt="{text}" style="width: 100%"></picture><figcaption>{text}</figcaption></figure>'
     )
 
 
-def not_run(reason: str) -> Figure:
-    """What stands in the place of a figure that could not be made, and why."""
+def notice(text: str) -> Figure:
+    """A line of text in the place of a figure that could not be made."""
     figure = Figure(figsize=(WIDTH, 0.6))
-    figure.text(0.5, 0.5, f"not run: {reason}", ha="center", va="center", color=GREY)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
     return figure
 
 

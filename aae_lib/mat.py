@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,7 +36,10 @@ SVHN = {
 training set, which is free then.
 """
 TFD = "TFD_48x48.mat"
-TFD_SIZE = 48 * 48, 101_000  # pixels, and training images, about
+SIZES = {
+    "mnist": (28 * 28, 50_000),
+    "tfd": (48 * 48, 101_000),
+}  # pixels, and training images (TFD: about)
 FOLDS = {"tfd": 0, **{f"tfd:{fold + 1}": fold for fold in range(5)}}  # a column of `folds`
 SOURCES = ("svhn", *FOLDS)
 """What `data.load` knows by name, beside MNIST; "tfd" is the first fold."""
@@ -49,10 +53,8 @@ def load(source: str, root: Path) -> Dataset:
     The first call converts the files, which takes as much memory as the largest of them, unpacked (SVHN: 1.6 GB).
     Raises UserError where one is missing, damaged or of another form, and where the disk refuses.
     """
-    try:
+    with _searchable():
         return _svhn(root / "svhn") if source == "svhn" else _tfd(root / "tfd", source)
-    except PermissionError as error:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}.") from None
 
 
 def is_here(source: str, root: Path) -> bool:
@@ -65,6 +67,15 @@ def is_here(source: str, root: Path) -> bool:
         return False
 
 
+@contextmanager
+def _searchable() -> Iterator[None]:
+    """A folder that may not be looked into is a user's mistake."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}.") from None
+
+
 # ---- SVHN ----------------------------------------------------------------------------------------
 
 
@@ -75,7 +86,9 @@ def fetch_svhn(root: Path, quiet: bool = False) -> list[Path]:
     """
     folder = root / "svhn"
     files = {folder / name: md5 for name, md5 in SVHN.values()}
-    if not all(_intact(path, md5) for path, md5 in files.items()):
+    with _searchable():
+        complete = all(_intact(path, md5) for path, md5 in files.items())
+    if not complete:
         make_writable(folder)
         with locked(folder, REMEDY):
             for path, md5 in files.items():

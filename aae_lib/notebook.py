@@ -241,9 +241,9 @@ def changed(experiment: Experiment, name: str, **changes: Any) -> Experiment:
     return replace(experiment, name=name, **changes)
 
 
-def film(frames: Any, text: str, **options: Any) -> HTML:
+def film(frames: Any, text: str) -> HTML:
     """`figures.film`, for a cell to show."""
-    return HTML(figures.film(frames, text, **options))
+    return HTML(figures.film(frames, text))
 
 
 def choices(parameter: str, text: str, valid: Sequence[str]) -> list[str]:

@@ -73,7 +73,7 @@ def within_path(experiment: Experiment, seed: int, epochs: int) -> Path:
 def withins(experiment: Experiment, seed: int) -> dict[int, Path]:
     """What runs that were stopped inside an epoch left, by the number of whole epochs before it, in order."""
     found = run_folder(experiment, seed).glob("within-*.safetensors")
-    return dict(sorted((int(p.stem[7:]), p) for p in found if p.stem[7:].isdecimal()))
+    return dict(sorted((int(path.stem.removeprefix("within-")), path) for path in found))
 
 
 def checkpoints(experiment: Experiment, seed: int) -> dict[float, Path]:

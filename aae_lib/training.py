@@ -144,7 +144,7 @@ class Replica:
     here: dict[str, Any]  # the provenance of this process, whoever began the run
     standing: dict[str, Tensor] | None = None
 
-    def place(self) -> tuple[float, int]:
+    def place(self) -> tuple[int, int]:
         """Whole epochs, and steps of the next one."""
         return self.run.epochs, int(self.standing["position"]) if self.standing else 0
 
@@ -193,11 +193,11 @@ def _train(
 
     saved = started = time.monotonic()
     spent = [run.provenance.get("wall_seconds", 0.0) for run in runs]
-    done, seeds = runs[0].epochs, ", ".join(str(run.seed) for run in runs)
+    done, first_step = replicas[0].place()
+    seeds = ", ".join(str(run.seed) for run in runs)
     name = f"{experiment.name} seed{'s' * (len(runs) > 1)} {seeds}"
     updates = math.ceil(min(epochs, 1) * program.updates)  # of one epoch
     last = math.ceil(epochs)
-    _, first_step = replicas[0].place()
 
     def account() -> None:
         took = (time.monotonic() - started) / len(runs)  # each one's share
@@ -254,6 +254,8 @@ def _train(
                 )
             now = {k: fmean(run.history[k][-1] for run in runs) for k in runs[0].history}
             bar.set_postfix({k: f"{v:.3g}" for k, v in now.items() if k != "epoch"})
+        if asked():  # after the last step: what comes after this run must not begin
+            raise Stopped(f"{name} is done and was asked to stop; the same command goes on.")
 
 
 @torch.no_grad()

@@ -211,20 +211,26 @@ pairs.style.hide(axis="index").format(precision=0)
 
 
 # %%
+by_digit = {
+    digit: splits["validation"].pixels()[labels["validation"].numpy() == digit]
+    for digit in range(chapter.dataset.classes)
+}
+
+
 def apart(a, b):
     """Mean squared distance of an image of `a` and one of `b`."""
-    pixel_values = chapter.dataset.validation.pixels()
-    one, other = (pixel_values[labels["validation"].numpy() == digit] for digit in (a, b))
+    one, other = by_digit[a], by_digit[b]
     return (one**2).sum(1).mean() + (other**2).sum(1).mean() - 2 * one.mean(0) @ other.mean(0)
 
 
-for digit, other in pairs.iloc[:3, :2].itertuples(index=False):
+mixed = dict.fromkeys(tuple(sorted(pair)) for pair in pairs.iloc[:, :2].itertuples(index=False))
+for digit, other in mixed:
     print(f"a {digit} and a {other}: {apart(digit, other):.0f}")
-widest = max(range(chapter.dataset.classes), key=lambda digit: apart(digit, digit))
+widest = max(by_digit, key=lambda digit: apart(digit, digit))
 print(f"two images of a {widest}: {apart(widest, widest):.0f}")
 
 # %% [markdown]
-# Where two images of one digit are farther apart than one image of either digit, a code that tells the ways to write that digit saves the decoder more than one that tells the two digits, and no other cost objects. That is why more clusters help: with enough of them there is one left for each.
+# The last line is of the digit that is written in the most different ways. As long as its images are farther apart than those of two digits, the decoder gains more from another cluster for that digit than from telling the two apart, and no other cost objects.
 #
 # ## Table 3: the error of named clusters
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from aae_lib import claims
+from aae_lib import claims, mat
 from aae_lib.claims import Evidence, Row, check
 from aae_lib.data import MNIST_DIGEST
 from aae_lib.errors import UserError
@@ -486,6 +486,17 @@ def test_a_claim_of_another_data_set_is_judged_on_that_alone(tmp_path, measured_
 def test_without_tfd_its_claims_say_that_it_is_not_public(tmp_path):
     rows = [row for row in claims.scorecard(tmp_path) if row.id.startswith("table1.tfd")]
     assert {(row.verdict, row.reason) for row in rows} == {("not run", "TFD is not public")}
+
+
+@pytest.mark.parametrize("digest", [{}, {"digest": MNIST_DIGEST}, {"digest": "0123456789ab"}])
+def test_only_the_official_svhn_is_svhn(tmp_path, digest):
+    name = "table2.mnist-100.aae"
+    write(tmp_path, data={"name": "svhn", **digest})
+    assert claims.evidence(tmp_path)[name].data.startswith("svhn@")
+    write(tmp_path, data={"name": "svhn", "digest": mat.svhn_digest()})
+    assert claims.evidence(tmp_path)[name].data == "svhn"
+    write(tmp_path, data={"name": "mnist", "digest": mat.svhn_digest()})
+    assert claims.evidence(tmp_path)[name].data.startswith("mnist@")
 
 
 def test_one_file_can_be_read_alone(tmp_path):

@@ -235,10 +235,9 @@ def test_a_full_disk_leaves_no_arrays_and_the_next_call_makes_them(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    header = (np.lib.format, "write_array_header_1_0")
     for owner, step in (
         (np, "save"),
-        header,
+        (np.lib.format, "write_array_header_1_0"),
         (np, "ascontiguousarray"),
         (os, "fsync"),
         (Path, "rename"),
@@ -399,6 +398,9 @@ def test_a_folder_that_cannot_be_searched_is_one_message(tmp_path, monkeypatch) 
     assert not mat.is_here("tfd", tmp_path)
     with pytest.raises(UserError, match=r"cannot read .*TFD_48x48\.mat: Permission denied"):
         data.load("tfd", tmp_path)
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(UserError, match=r"cannot read .*extra_32x32\.mat: Permission denied"):
+        mat.fetch_svhn(tmp_path)
 
 
 def test_a_complete_svhn_is_only_verified(server: Server, tmp_path: Path, monkeypatch) -> None:

@@ -271,9 +271,8 @@ def test_an_arc_walk_passes_its_stops_and_keeps_their_distance_from_the_middle()
     assert path.shape == (40, 3, 8)
     assert torch.allclose(path[::10], stops, atol=1e-5)
     assert torch.allclose(path.norm(dim=-1), torch.tensor(5.0), atol=1e-4)
-    steps = (
-        (path.roll(-1, 0) - path).norm(dim=-1).view(4, 10, 3)
-    )  # the last leads back to the first
+    # the last step leads back to the first stop
+    steps = (path.roll(-1, 0) - path).norm(dim=-1).view(4, 10, 3)
     assert torch.allclose(steps, steps[:, :1].expand_as(steps), rtol=1e-3)
 
 

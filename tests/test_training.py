@@ -204,11 +204,29 @@ def test_a_run_stopped_inside_an_epoch_goes_on_there_to_the_same_bits(
         assert equal(weights(run), weights(other))
         assert run.history == other.history
         assert not store.withins(other.experiment, other.seed)
-        assert "continued" in other.provenance or not together
+        # alone, seed 1 began after the last stop
+        assert ("continued" in other.provenance) == (together or other.seed == 0)
+
+
+def test_sigterm_after_the_last_step_keeps_what_comes_next_from_beginning(
+    digits, runs, monkeypatch
+) -> None:
+    e, evaluate = small("nn_100", labels=20), training.evaluate
+
+    def last(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(training, "evaluate", last)
+    options = {"seeds": [0, 1], "epochs": 1, "device": "cpu", "quiet": True}
+    with pytest.raises(Stopped, match="seed 0 is done and was asked to stop"):
+        fit_replicates(e, digits, **options)
+    assert list(store.checkpoints(e.on(digits), 0)) == [1]  # nothing is lost
+    assert not store.checkpoints(e.on(digits), 1)
 
 
 def test_a_corrupt_place_inside_an_epoch_is_named_and_the_epoch_begins_again(
-    digits, runs, capsys, monkeypatch
+    digits, runs, capsys
 ) -> None:
     e = small("mnist_100", labels=20)
     whole = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
