@@ -273,7 +273,9 @@ def film(frames: np.ndarray, text: str, seconds: float = 12.0) -> str:
 def notice(text: str) -> Figure:
     """A line of text in the place of a figure that could not be made."""
     figure = Figure(figsize=(WIDTH, 0.6))
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
+    axes = figure.add_axes((0, 0, 1, 1))  # a notebook draws no figure without
+    axes.axis("off")
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
     return figure
 
 

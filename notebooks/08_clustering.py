@@ -230,7 +230,7 @@ widest = max(by_digit, key=lambda digit: apart(digit, digit))
 print(f"two images of a {widest}: {apart(widest, widest):.0f}")
 
 # %% [markdown]
-# The last line is of the digit that is written in the most different ways. As long as its images are farther apart than those of two digits, the decoder gains more from another cluster for that digit than from telling the two apart, and no other cost objects.
+# The last line is of the digit that is written in the most different ways. Where two digits are nearer to each other than that, the decoder gains more from another cluster for this one digit than from telling those two apart, and no other cost objects. That does not explain pairs that are farther apart, and we have no explanation for them.
 #
 # ## Table 3: the error of named clusters
 

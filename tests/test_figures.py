@@ -248,7 +248,8 @@ def test_a_film_has_its_frames_a_poster_and_a_caption(colour):
 
 
 def test_what_was_not_run_says_why():
-    (text,) = figures.notice("not run: TFD is not public").texts
+    (axes,) = figures.notice("not run: TFD is not public").axes
+    (text,) = axes.texts
     assert text.get_text() == "not run: TFD is not public"
 
 

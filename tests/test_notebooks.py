@@ -134,6 +134,7 @@ def test_every_chapter_runs_on_the_smoke_profile(chapter: str, smoke_book: dict,
     assert list(project.results("smoke", chapter).parent.glob(f"{chapter}.digits@*.json"))
     page = smoke_book["build"] / "html" / "chapters" / f"{chapter}.html"
     assert "Traceback" not in page.read_text()
+    assert "&lt;Figure size" not in page.read_text()  # a figure that was not drawn
     assert remote_addresses(page) == []
     with pytest.raises(UserError, match="ran with data"):
         book.publish(project, [chapter])
