@@ -254,7 +254,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile(
-            "smoke", 2, 1, (1500, 200, 200), "tests: every chapter in seconds; never published"
+            "smoke", 2, 1, (2000, 200, 200), "tests: every chapter in seconds; never published"
         ),
         Profile("quick", 1, 1, None, "the whole book in minutes on two cores (the default)"),
         Profile("standard", 50, 3, None, "hours on two cores, minutes on a GPU"),

@@ -495,6 +495,18 @@ def likelihood_over_samples(
     return figure
 
 
+def explained_by_column(curves: Mapping[str, np.ndarray]) -> Figure:
+    """`statistics.explained_by_column` against the column of pixels, a line for each title. Paper: §4, Fig 7b."""
+    figure = Figure(figsize=(WIDTH, 0.42 * WIDTH), layout="constrained")
+    axes = figure.subplots()
+    for (title, curve), dash in zip(curves.items(), ("-", "--", "-.", ":"), strict=False):
+        axes.plot(np.arange(len(curve)), 100 * np.asarray(curve), dash, lw=1.8, label=title)
+    axes.set(xlabel="column of pixels, from the left", ylabel="variance explained, %")
+    axes.margins(x=0)
+    axes.legend()
+    return figure
+
+
 def losses(
     history: Mapping[str, Sequence[float]], *, reconstruction: str = "½‖x̂ − x‖² per image"
 ) -> Figure:

@@ -38,6 +38,7 @@ training set, which is free then.
 TFD = "TFD_48x48.mat"
 SIZES = {
     "mnist": (28 * 28, 50_000),
+    "svhn": (32 * 32 * 3, 531_131),
     "tfd": (48 * 48, 101_000),
 }  # pixels, and training images (TFD: about)
 FOLDS = {"tfd": 0, **{f"tfd:{fold + 1}": fold for fold in range(5)}}  # a column of `folds`

@@ -246,6 +246,16 @@ def probe(
     return 100 * float(reader.score(test_codes.numpy(), test_labels.numpy()))
 
 
+def explained_by_column(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Share of the variance of images (n, h, w[, 3]) that reconstructions explain, by column of pixels: (w,).
+
+    Both are given less the mean image, so that the mean itself explains 0, a perfect copy 1; what is worse than the
+    mean is negative. Paper: §4, the digits beside the one in the middle.
+    """
+    others = tuple(axis for axis in range(images.ndim) if axis != 2)
+    return 1 - ((reconstructions - images) ** 2).sum(others) / (images**2).sum(others)
+
+
 def arc_walk(stops: Tensor, steps: int) -> Tensor:
     """Codes (stops · steps, …, d) on the way from each of `stops` (stops, …, d) to the next, and back to the first.
 

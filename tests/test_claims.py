@@ -79,6 +79,8 @@ WITHOUT_A_NUMBER = {
     "fig7.mnist.agreement",
     "fig7.mnist.style",
     "fig7.mnist.probe",
+    "fig7.svhn.agreement",
+    "fig7.svhn.neighbours",
     "table2.svhn-1000.ladder",
     "table3.more-clusters",
     "fig11.a.separation",
@@ -110,6 +112,8 @@ TOLD_APART = [
     ("fig7.mnist.style", 0.4),  # most of the slant is the digit's own
     ("fig7.mnist.probe", 80.0),  # the label left in the code
     ("fig7.mnist.probe", 3.0),  # worse than guessing
+    ("fig7.svhn.agreement", 80.0),  # one image in five is another digit
+    ("fig7.svhn.neighbours", 0.6),  # much of the edges goes with the label
     ("table2.mnist-100.aae", 1.06),  # Ladder networks
     ("table2.mnist-1000.aae", 0.84),  # Ladder networks
     ("table2.mnist-all.aae", 0.2),  # better than anybody

@@ -247,6 +247,14 @@ def test_a_film_has_its_frames_a_poster_and_a_caption(colour):
     assert np.array_equal(np.asarray(still), first)
 
 
+def test_explained_variance_is_drawn_in_per_cent_over_columns():
+    curves = {"its own label": np.array([0.5, 0.2]), "another label": np.array([0.5, 0.0])}
+    (axes,) = figures.explained_by_column(curves).axes
+    assert [line.get_label() for line in axes.lines] == list(curves)
+    assert [list(line.get_ydata()) for line in axes.lines] == [[50, 20], [50, 0]]
+    assert list(axes.lines[0].get_xdata()) == [0, 1]
+
+
 def test_what_was_not_run_says_why():
     (axes,) = figures.notice("not run: TFD is not public").axes
     (text,) = axes.texts

@@ -32,23 +32,25 @@ Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 @pytest.fixture
 def svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arrays:
     """A small SVHN in `tmp_path`, in the form of the official files; images (n, 32, 32, 3) and digits by split."""
+    monkeypatch.setattr(mat, "BLOCK", 100)
+    return write_svhn(tmp_path / "svhn", SIZES, monkeypatch)
+
+
+def write_svhn(folder: Path, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    """Write so many images for each split as the official files would hold them, and let `mat` take them for those."""
     generator = np.random.default_rng(0)
-    folder, made, named = tmp_path / "svhn", {}, {}
-    folder.mkdir()
-    for split, n in SIZES.items():
+    made, named = {}, {}
+    folder.mkdir(parents=True)
+    for split, n in sizes.items():
         images = generator.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
         digits = (np.arange(n) % 10).astype(np.uint8)
         name, _ = mat.SVHN[split]
         labels = np.where(digits == 0, 10, digits).astype(np.uint8)
-        savemat(
-            folder / name,
-            {"X": images.transpose(1, 2, 3, 0), "y": labels[:, None]},
-            do_compression=True,
-        )
+        content = {"X": images.transpose(1, 2, 3, 0), "y": labels[:, None]}
+        savemat(folder / name, content, do_compression=True)
         made[split] = images, digits
         named[split] = name, md5_of(folder / name)
     monkeypatch.setattr(mat, "SVHN", named)
-    monkeypatch.setattr(mat, "BLOCK", 100)
     return made
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 from test_book import remote_addresses
+from test_mat import write_svhn
 
-from aae_lib import book, claims
+from aae_lib import book, claims, data, mat
 from aae_lib.book import Project
 from aae_lib.errors import UserError
 from aae_lib.experiments import CHAPTERS
@@ -182,6 +183,49 @@ def test_other_faces_are_named_and_without_tfd_its_rows_say_so(
     rows = claims.scorecard(tmp_path / "build" / "results")
     (row,) = [row for row in rows if row.id == "table1.tfd-10k.aae"]
     assert row.verdict == "not run" and "measured on digits@" in row.reason
+
+
+@pytest.fixture(scope="module")
+def with_svhn(smoke_book: dict, digits_archive: Path, tmp_path_factory) -> Path:
+    """Chapters 6 and 7 executed where small files in SVHN's exact form are in the data root; the build folder."""
+    folder = tmp_path_factory.mktemp("svhn")
+    official = mat.svhn_digest()
+    with pytest.MonkeyPatch.context() as patch:
+        write_svhn(folder / "svhn", {"train": 1200, "validation": 150, "test": 150}, patch)
+        data.load("svhn", folder)
+        # The kernels know the official files alone: what was converted stands where theirs would.
+        (arrays,) = folder.glob("svhn/arrays-*")
+        arrays.rename(folder / "svhn" / f"arrays-{official}")
+        patch.setenv("AAE_DATA", str(folder))
+        patch.setenv("AAE_BUILD", str(folder / "build"))
+        patch.setenv("AAE_RUNS", str(smoke_book["build"] / "runs"))
+        for chapter in ("06_supervised", "07_semi_supervised"):
+            given = ["--profile", "smoke", "-p", "data", str(digits_archive)]
+            assert book.main(["run", chapter, *given]) == 0
+    return folder / "build"
+
+
+def test_svhn_goes_the_whole_way(with_svhn: Path):
+    found = claims.evidence(with_svhn / "results")
+    models = [f"table2.svhn-1000.{model}" for model in ("aae", "nn-baseline")]
+    of_svhn = ["fig7.svhn.agreement", "fig7.svhn.neighbours", *models]
+    assert [found[claim].data.partition("@")[0] for claim in of_svhn] == ["svhn"] * 4
+    assert all(math.isfinite(found[claim].values[0]) for claim in of_svhn)
+    for chapter in ("06_supervised", "07_semi_supervised"):
+        notebook = nbformat.read(with_svhn / "chapters" / f"{chapter}.ipynb", as_version=4)
+        assert "not run: SVHN" not in shown(notebook)
+        assert "House numbers of SVHN." in str(notebook)
+    assert "adversarial autoencoder, SVHN" in shown(notebook)  # a row of chapter 7's table
+
+
+def test_without_svhn_its_figures_and_rows_say_so(smoke_book: dict):
+    said = {}
+    for chapter in ("06_supervised", "07_semi_supervised"):
+        notebook = nbformat.read(smoke_book["build"] / "chapters" / f"{chapter}.ipynb", 4)
+        said[chapter] = shown(notebook).count("not run: SVHN is not here")
+    assert said == {"06_supervised": 3, "07_semi_supervised": 3}
+    rows = [row for row in claims.scorecard(smoke_book["build"] / "results") if ".svhn" in row.id]
+    assert {row.verdict for row in rows} == {"not run"}
 
 
 def shown(notebook: nbformat.NotebookNode) -> str:

@@ -265,6 +265,19 @@ def test_maps_at_random_seldom_agree_as_the_ledger_asks() -> None:
     assert sum(agreeing) == 22
 
 
+def test_explained_variance_of_columns_is_one_for_a_copy_zero_for_the_mean_and_apart_for_each() -> (
+    None
+):
+    images = np.random.default_rng(0).normal(size=(50, 4, 6, 3))
+    found = images.copy()
+    found[:, :, 1] = 0  # the mean image is zero here
+    found[:, :, 2] = 0.5 * images[:, :, 2]
+    found[:, :, 3] = -images[:, :, 3]
+    expected = [1, 0, 0.75, -3, 1, 1]
+    assert statistics.explained_by_column(images, found) == pytest.approx(expected)
+    assert statistics.explained_by_column(images[..., 0], found[..., 0]) == pytest.approx(expected)
+
+
 def test_an_arc_walk_passes_its_stops_and_keeps_their_distance_from_the_middle() -> None:
     stops = 5 * torch.nn.functional.normalize(torch.randn(4, 3, 8), dim=-1)
     path = statistics.arc_walk(stops, steps=10)
