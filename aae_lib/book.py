@@ -440,7 +440,7 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
     0, data other than MNIST, results of another execution, a bench that is damaged or without curves,
     and, unless `force`, a shorter profile than the published one.
     """
-    from aae_lib import bench
+    from aae_lib import bench, verify
 
     names = names or [c for c in project.names() if (project.chapters / f"{c}.ipynb").exists()]
     measured = bench.load(project.build)
@@ -484,6 +484,7 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
         block = results_block(claims.scorecard(project.published_results))
         text = with_results(readme.read_text(encoding="utf-8"), block)
         store.write_atomically(readme, text.encode())
+    store.write_atomically(project.root / verify.SUMS, verify.sums(project).encode())
     return list(writes)
 
 

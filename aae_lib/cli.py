@@ -1,4 +1,4 @@
-"""`aae`: fetch data, train runs into the store, read the claims, look at this machine."""
+"""`aae`: fetch data, train runs into the store, read the claims, verify the evidence, look at this machine."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0; 2 for a user's mistake, told in one line; 75 if SIGTERM stopped it."""
+    """Run one command; returns its exit code.
+
+    0; 1 for evidence that does not add up; 2 for a user's mistake, told in one line; 75 if SIGTERM stopped it.
+    """
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
-        options.command(options)
+        code = options.command(options) or 0
         sys.stdout.flush()
     except UserError as error:
         print(f"aae: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
     except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except KeyboardInterrupt:
         print(
             "aae: interrupted; the last checkpoint stands, and the same command goes on.",
             file=sys.stderr,
         )
         return 128 + signal.SIGINT
-    return 0
+    return code
 
 
 class Parser(argparse.ArgumentParser):
@@ -117,6 +121,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     ledger.set_defaults(command=_claims)
 
+    verify = commands.add_parser(
+        "verify",
+        help="whether the published evidence is whole, fresh and traceable",
+        description="Compare every published chapter, result and bench, and the ledger, with the sums that "
+        "'make publish' left in data/SHA256SUMS; each chapter with its source; each run with today's configuration "
+        "of its name and with this repository's history. What does not add up is listed, and the exit code is 1.",
+    )
+    verify.set_defaults(command=_verify)
+
     doctor = commands.add_parser(
         "doctor",
         help="what this machine has, and what each profile would take on it",
@@ -175,6 +188,18 @@ def _claims(options: argparse.Namespace) -> None:
         folder = store.build_root() / "results" / profile(options.profile).name
     rows = claims.scorecard(folder)
     print(json.dumps(claims.as_json(rows), indent=2) if options.json else claims.render(rows))
+
+
+def _verify(_options: argparse.Namespace) -> int:
+    from aae_lib import book, verify
+
+    project = book.Project()
+    found = verify.problems(project)
+    for problem in found:
+        print(problem)
+    told = f"problems: {len(found)}" if found else "all adds up"
+    print(f"{len(verify.published(project))} files looked at; {told}")
+    return 1 if found else 0
 
 
 def _doctor(options: argparse.Namespace) -> None:

@@ -146,8 +146,8 @@ _CLASSIFIER = replace(
     hidden_dropout=0.5,
 )
 
-# §5, A.2.2: house numbers in colour. Batch norm in all layers of the autoencoder, dropout of the input, lower rates. The
-# paper gives neither sizes nor initial weights: those were chosen on validation images (chapter 07).
+# §5, A.2.2: house numbers in colour. Batch norm in all layers of the autoencoder, dropout of the input, lower rates.
+# The paper gives neither sizes nor initial weights: those were chosen on validation images (chapter 07).
 _SVHN = replace(
     _SEMI_SUPERVISED,
     name="svhn_1000",

@@ -1,0 +1,139 @@
+"""Whether the published evidence is still what was published, and still belongs to the code beside it.
+
+`make publish` leaves a list of sums, `data/SHA256SUMS`, in the form of the program `sha256sum`; `aae verify` adds up
+again. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aae_lib import book, claims
+from aae_lib.errors import UserError
+from aae_lib.experiments import EXPERIMENTS
+
+SUMS = Path("data", "SHA256SUMS")
+
+
+def published(project: book.Project) -> list[Path]:
+    """The ledger and every published file, from the project's root."""
+    found = [project.root / "data" / "claims.toml"]
+    for folder, kind in (
+        (project.published, "*.ipynb"),
+        (project.published_results, "*.json"),
+        (project.published_bench, "*.json"),
+    ):
+        found += sorted(folder.glob(kind))
+    return [path.relative_to(project.root) for path in found if path.is_file()]
+
+
+def sums(project: book.Project) -> str:
+    """A line for each of `published`: its sha256, two spaces, its path."""
+    lines = [
+        f"{hashlib.sha256((project.root / path).read_bytes()).hexdigest()}  {path.as_posix()}\n"
+        for path in published(project)
+    ]
+    return "".join(lines)
+
+
+def problems(project: book.Project) -> list[str]:
+    """What does not add up in the published evidence, a line each; empty if all does.
+
+    Compared are every published file and the ledger with the sums that `publish` left; each chapter with its source
+    and with its results; each run's configuration with the one that has its name today; each run's commits with this
+    repository's history; README's table with ledger and results. Raises UserError if the ledger cannot be read.
+    """
+    return [
+        *_changed(project),
+        *(line for path in sorted(project.published.glob("*.ipynb")) for line in _chapter(project, path)),
+        *(line for path in sorted(project.published_results.glob("*.json")) for line in _results(project, path)),
+        *_readme(project),
+    ]  # fmt: skip
+
+
+def _changed(project: book.Project) -> Iterator[str]:
+    try:
+        lines = (project.root / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"{SUMS} cannot be read ({error}); 'make publish' writes it"
+        return
+    noted = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
+    found = {path: digest for digest, _, path in (s.partition("  ") for s in sums(project).splitlines())}  # fmt: skip
+    for path in sorted(noted.keys() | found.keys()):
+        if path not in found:
+            yield f"{path} was published and is gone"
+        elif path not in noted:
+            yield f"{path} is there and was never published"
+        elif noted[path] != found[path]:
+            yield f"{path} has changed since it was published"
+
+
+def _chapter(project: book.Project, path: Path) -> Iterator[str]:
+    try:
+        about = book.check_executed(project, path)
+        results = json.loads((project.published_results / f"{path.stem}.json").read_bytes())
+        theirs = {key: results[key] for key in ("source_sha256", "parameters")}
+    except UserError as error:
+        yield str(error)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"{path.stem} has no results that can be read ({error})"
+    else:
+        if theirs != {key: about[key] for key in theirs}:
+            yield f"{path.stem}: its results come from another execution"
+
+
+def _results(project: book.Project, path: Path) -> Iterator[str]:
+    name = path.relative_to(project.root)
+    try:
+        claims.evidence(path)
+        runs = json.loads(path.read_bytes())["runs"]
+        made = {(run["experiment"], run["hash"], c) for run in runs for c in _commits(run)}
+    except UserError as error:
+        yield str(error)
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        yield f"{name}: its runs cannot be read ({error!r})"
+        return
+    for experiment, digest in sorted({(experiment, digest) for experiment, digest, _ in made}):
+        today = EXPERIMENTS.get(experiment)  # a variant of an ablation is in its chapter alone
+        # What is trained on other images than MNIST has their identity in its hash.
+        if today and today.source == "mnist" and today.hash != digest:
+            yield f"{name}: {experiment} was trained as {digest} and is {today.hash} today"
+    for experiment, _, commit in sorted(made):
+        if reason := _untraceable(project.root, commit):
+            yield f"{name}: {experiment} was trained by commit {commit}, {reason}"
+
+
+def _commits(run: dict[str, Any]) -> list[str]:
+    """The commits that began a run and went on with it."""
+    return [run["commit"], *(part["commit"] for part in run.get("continued", []))]
+
+
+@cache
+def _untraceable(root: Path, commit: str) -> str | None:
+    """Why `commit` leads to no code in the history of this repository; None if it does."""
+    if not commit.isalnum():
+        return "with changes that no commit holds"
+    command = ["git", "-C", str(root), "merge-base", "--is-ancestor", commit, "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except OSError as error:
+        return f"which git cannot look for ({error.strerror})"
+    return "which is not in this history" if done.returncode else None
+
+
+def _readme(project: book.Project) -> Iterator[str]:
+    readme = project.root / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    try:
+        block = book.results_block(claims.scorecard(project.published_results))
+    except UserError:  # told of the file that it lies in
+        return
+    if book.with_results(text, block) != text:
+        yield "README.md: its table of results is not that of ledger and results"

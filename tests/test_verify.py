@@ -1,0 +1,154 @@
+"""The published evidence adds up, and each way in which it may not is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_book import project, write_chapter, write_executed, write_results  # noqa: F401
+
+from aae_lib import book, cli, verify
+from aae_lib.book import Project
+from aae_lib.experiments import by_name
+
+FILES = ["data/claims.toml", "book/chapters/01_tiny.ipynb", "data/results/01_tiny.json"]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def evidence(project: Project) -> Project:  # noqa: F811
+    """A repository with one published chapter, whose run one of its commits made."""
+    (project.root / "data").mkdir()
+    (project.root / "data" / "claims.toml").write_text("# a ledger\n")
+    begin, end = book.README_BLOCK
+    (project.root / "README.md").write_text(f"{begin}\n{end}\n")
+    git(project.root, "init", "-q")
+    git(project.root, "add", "notebooks")
+    git(project.root, "commit", "-qm", "code")
+    publish(project, commit=git(project.root, "rev-parse", "HEAD")[:12])
+    return project
+
+
+def publish(project: Project, **changes) -> None:  # noqa: F811
+    """Publish the chapter with one run of it, changed as told."""
+    run = {"experiment": "mnist_100", "hash": by_name("mnist_100").hash, "seed": 0} | changes
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"), runs=[run])
+    book.publish(project)
+
+
+def test_what_was_published_adds_up(evidence: Project):
+    assert verify.problems(evidence) == []
+    assert [path.as_posix() for path in verify.published(evidence)] == FILES
+
+
+def test_the_sums_are_those_of_sha256sum(evidence: Project):
+    command = ["sha256sum", "--check", "--strict", str(verify.SUMS)]
+    assert subprocess.run(command, cwd=evidence.root, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_not_as_published_is_named(name: str, evidence: Project):
+    path = evidence.root / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert f"{name} has changed since it was published" in verify.problems(evidence)
+    path.unlink()
+    assert f"{name} was published and is gone" in verify.problems(evidence)
+
+
+def test_a_file_that_nobody_published_is_named(evidence: Project):
+    (evidence.published_results / "02_other.json").write_text("{}")
+    found = verify.problems(evidence)
+    assert "data/results/02_other.json is there and was never published" in found
+    assert any(
+        "cannot read the results" in line or "02_other.json: schema" in line for line in found
+    )
+
+
+@pytest.mark.parametrize("text", [None, "", "no sums\n", b"\xff"])
+def test_without_sums_nothing_is_taken_for_published(text: str | bytes | None, evidence: Project):
+    path = evidence.root / verify.SUMS
+    path.unlink()
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert any(
+        "SHA256SUMS" in line or "never published" in line for line in verify.problems(evidence)
+    )
+
+
+def test_a_chapter_whose_source_has_changed_is_stale(evidence: Project):
+    write_chapter(evidence, evidence.source("01_tiny").read_text() + "\n# %%\n2\n")
+    (problem,) = verify.problems(evidence)
+    assert "01_tiny.ipynb is stale" in problem
+
+
+def test_results_of_another_execution_are_told_from_the_chapter_s(evidence: Project):
+    path = evidence.published_results / "01_tiny.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"source_sha256": "0" * 64}))
+    assert "01_tiny: its results come from another execution" in verify.problems(evidence)
+    path.write_text("[]")
+    assert any("01_tiny has no results" in line for line in verify.problems(evidence))
+
+
+def test_a_run_of_another_configuration_is_told(evidence: Project):
+    commit = git(evidence.root, "rev-parse", "HEAD")[:12]
+    publish(evidence, commit=commit, hash="0123456789ab")
+    (problem,) = verify.problems(evidence)
+    assert "mnist_100 was trained as 0123456789ab and is" in problem
+
+
+@pytest.mark.parametrize(
+    ("commits", "reason"),
+    [
+        ({"commit": "0123456789ab"}, "commit 0123456789ab, which is not in this history"),
+        ({"commit": "unknown"}, "commit unknown, which is not in this history"),
+        ({"commit": "0123456789ab-dirty"}, "with changes that no commit holds"),
+        ({"continued": [{"commit": "0123456789ab"}]}, "commit 0123456789ab, which is not in"),
+    ],
+)
+def test_a_run_that_leads_to_no_code_is_told(commits: dict, reason: str, evidence: Project):
+    publish(evidence, **{"commit": git(evidence.root, "rev-parse", "HEAD")[:12]} | commits)
+    (problem,) = verify.problems(evidence)
+    assert reason in problem
+
+
+def test_results_without_their_runs_are_told(evidence: Project):
+    path = evidence.published_results / "01_tiny.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"runs": [{"experiment": "mnist_100"}]}))
+    assert any("its runs cannot be read" in line for line in verify.problems(evidence))
+
+
+def test_a_readme_with_other_numbers_is_told(evidence: Project):
+    path = evidence.root / "README.md"
+    path.write_text(path.read_text().replace("16.00", "1.90"))
+    assert verify.problems(evidence) == [
+        "README.md: its table of results is not that of ledger and results"
+    ]
+
+
+def test_the_command_lists_what_does_not_add_up_and_leaves_with_1(
+    evidence: Project, monkeypatch, capsys
+):
+    monkeypatch.setattr(book, "Project", lambda: evidence)
+    assert cli.main(["verify"]) == 0
+    assert capsys.readouterr().out == "3 files looked at; all adds up\n"
+    (evidence.root / FILES[0]).write_text("# another ledger\n")
+    assert cli.main(["verify"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "data/claims.toml has changed since it was published",
+        "3 files looked at; problems: 1",
+    ]
+
+
+def test_this_repository_s_evidence_adds_up():
+    """But for its commits, which a clone without history does not know."""
+    found = [line for line in verify.problems(Project()) if "was trained by commit" not in line]
+    assert found == []
