@@ -78,6 +78,19 @@ def entries(folder: Path) -> set[str]:
 # ---- Conversion ----------------------------------------------------------------------------------
 
 
+def test_a_tfd_file_that_crashes_its_reader_does_so_in_another_process(
+    tfd: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As scipy does of some damaged files, which it reads past their end."""
+    reader = tmp_path / "python"
+    reader.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    reader.chmod(0o755)
+    monkeypatch.setattr(mat.sys, "executable", str(reader))
+    with pytest.raises(UserError, match=r"TFD_48x48.mat is damaged, .* ends in SIGSEGV"):
+        data.load("tfd", tmp_path)
+    assert entries(tmp_path / "tfd") == {mat.TFD}
+
+
 def test_svhn_is_what_its_files_hold_with_ten_for_the_digit_zero(
     svhn: Arrays, tmp_path: Path
 ) -> None:

@@ -1,0 +1,438 @@
+"""Whatever a user hands over: an answer or one clear message, nothing written outside the roots, nothing run from data.
+
+Each test tries a few cases; AAE_FUZZ=3000 tries as many of each, the same ones every time.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+from scipy.io import savemat
+from test_data import idx
+
+from aae_lib import bench, book, claims, cli, config, data, mat, store, training, verify
+from aae_lib.errors import UserError
+from aae_lib.notebook import PARAMETERS, Chapter
+
+CASES = int(os.environ.get("AAE_FUZZ", 40))
+
+
+def cases(share: float = 1) -> settings:
+    """The settings of a test that tries a share of the cases, for one that takes longer than the others."""
+    return settings(
+        max_examples=max(5, round(CASES * share)),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+fuzz = cases()
+
+
+# ---- The watch: what Python itself says of files that are opened and of what is run ----------------
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+MOVES = (
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "shutil.rmtree",
+)
+RUNS = (
+    "pickle.find_class",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "subprocess.Popen",
+    "socket.connect",
+)
+watch = SimpleNamespace(root=None, seen=[])
+
+
+def _audit(event: str, arguments: tuple) -> None:
+    if watch.root is None:
+        return
+    if event in RUNS and not (event == "subprocess.Popen" and arguments[0] == sys.executable):
+        watch.seen.append((event, str(arguments)[:200]))
+    elif (event == "open" and arguments[2] & WRITES) or event in MOVES:
+        for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
+            if isinstance(path, (str, bytes, os.PathLike)):
+                place = Path(os.path.realpath(os.fsdecode(path)))
+                if not place.is_relative_to(watch.root) and place != Path(os.devnull):
+                    watch.seen.append((event, str(place)))
+
+
+sys.addaudithook(_audit)
+
+
+@contextmanager
+def watched(root: Path) -> Iterator[None]:
+    """Fail if anything is written outside `root`, or a program, a connection or an object is made from data."""
+    watch.root, watch.seen = root.resolve(), []
+    try:
+        yield
+    finally:
+        watch.root = None
+    assert watch.seen == []
+
+
+def answers(root: Path, function: Callable[[], Any]) -> Any:
+    """What `function` returns, None if it refuses with one message; anything else is a failure."""
+    with watched(root):
+        try:
+            return function()
+        except UserError as error:
+            assert str(error).strip()
+            return None
+
+
+def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with watched(tmp_path / "in"):
+        (tmp_path / "in" / "file").write_text("")
+        (tmp_path / "in" / "file").read_text()
+    for offence in (
+        lambda: (tmp_path / "out").write_text(""),
+        lambda: (tmp_path / "in" / "file").rename(tmp_path / "out"),
+        lambda: (tmp_path / "in" / ".." / "folder").mkdir(),
+        lambda: np.load(io.BytesIO(_pickled()), allow_pickle=True),
+        lambda: os.system("true"),
+    ):
+        with pytest.raises(AssertionError), watched(tmp_path / "in"):
+            offence()
+
+
+def _pickled() -> bytes:
+    """An .npy file whose object makes numpy look for a class."""
+    file = io.BytesIO()
+    np.save(file, np.array([Path("x")], dtype=object))
+    return file.getvalue()
+
+
+# ---- Files of every kind, damaged ------------------------------------------------------------------
+
+
+def damaged(content: bytes) -> st.SearchStrategy[bytes]:
+    """`content` cut short, overwritten in places, with bytes put in or in front; or other bytes altogether."""
+    place = st.integers(0, len(content))
+
+    def overwritten(edits: list[tuple[int, bytes]]) -> bytes:
+        changed = bytearray(content)
+        for at, new in edits:
+            changed[at : at + len(new)] = new
+        return bytes(changed)
+
+    return st.one_of(
+        st.builds(lambda end: content[:end], place),
+        st.builds(overwritten, st.lists(st.tuples(place, st.binary(min_size=1, max_size=8)), min_size=1, max_size=6)),
+        st.builds(lambda at, new: content[:at] + new + content[at:], place, st.binary(min_size=1, max_size=64)),
+        st.binary(max_size=256),
+    )  # fmt: skip
+
+
+def _archive(folder: Path) -> Path:
+    path = folder / "faces.npz"
+    images = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
+    labels, split = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2], np.uint8)
+    np.savez(path, images=images, labels=labels, split=split, note="<b>six</b>")
+    return path
+
+
+def _idx(folder: Path) -> Path:
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.arange(10, dtype=np.uint8)))
+    return folder / "t10k-labels-idx1-ubyte"
+
+
+def _tfd(folder: Path) -> Path:
+    (folder / "tfd").mkdir()
+    path = folder / "tfd" / mat.TFD
+    folds = np.repeat(np.arange(4, dtype=np.uint8), 2)[:, None].repeat(5, 1)
+    images = np.zeros((8, 48, 48), np.uint8)
+    savemat(path, {"images": images, "folds": folds}, do_compression=True)
+    return path
+
+
+def _svhn(folder: Path) -> Path:
+    """Three files in the form of the official ones, which only those with the official hashes are."""
+    (folder / "svhn").mkdir()
+    for name, _ in mat.SVHN.values():
+        content = {"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.array([[1], [10], [2], [3]])}
+        savemat(folder / "svhn" / name, content)
+    return folder / "svhn" / name
+
+
+def _checkpoint(folder: Path) -> Path:
+    store.save(folder / "checkpoint-000001.safetensors", {"w": torch.arange(6.0)}, {"epoch": 1})
+    return folder / "checkpoint-000001.safetensors"
+
+
+def _copy_of(path: Path) -> Callable[[Path], Path]:
+    return lambda folder: Path(shutil.copy(path, folder / path.name))
+
+
+def _notebook(folder: Path) -> Path:
+    """A small executed chapter in a project of its own."""
+    project = book.Project(folder)
+    (folder / "notebooks").mkdir()
+    project.source("01_tiny").write_text("1\n")
+    cell = nbformat.v4.new_code_cell("1", execution_count=1)
+    about = {"source_sha256": book.source_sha256(project, "01_tiny"), "parameters": {}}
+    path = folder / "01_tiny.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={book.METADATA: about}), path)
+    return path
+
+
+RESULTS = sorted(book.Project().published_results.glob("*.json"))[0]
+
+
+def _ledger(folder: Path) -> Path:
+    """The ledger's first claims: a file that a change is likely to hit where it matters."""
+    path = folder / "claims.toml"
+    path.write_text(
+        "[[claim]]" + "[[claim]]".join(claims.LEDGER.read_text().split("[[claim]]")[1:4])
+    )
+    return path
+
+
+FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Any]]] = {
+    "image archive": (_archive, lambda path, _: data.load(path)),
+    "idx": (_idx, lambda path, _: data.read_idx(path.read_bytes(), path.name)),
+    "TFD's mat": (_tfd, lambda _, root: mat.load("tfd", root)),
+    "SVHN's mat": (_svhn, lambda _, root: mat.load("svhn", root)),
+    "checkpoint": (_checkpoint, lambda path, _: store.load(path)),
+    "ledger": (_ledger, lambda path, _: claims.load(path)),
+    "results": (_copy_of(RESULTS), lambda path, _: claims.evidence(path)),
+    "executed chapter": (_notebook, lambda path, root: book.check_executed(book.Project(root), path)),
+    "bench": (_copy_of(book.Project().published_bench / bench.FILES[0]), lambda _, root: bench.load(root)),
+}  # fmt: skip
+"""Kind of file -> (writes a good one in a folder, reads it: (path, folder))."""
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_file_is_read_or_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, read = FILES[kind]
+
+    @cases(0.1 if kind == "TFD's mat" else 1)  # which another process has to survive first
+    @given(st.data())
+    def tried(draw: st.DataObject) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            path = write(folder)
+            if kind == "bench":
+                shutil.copy(book.Project().published_bench / bench.FILES[1], folder)
+            path.write_bytes(draw.draw(damaged(path.read_bytes())))
+            answers(folder, lambda: read(path, folder))
+
+    tried()
+
+
+@fuzz
+@given(st.data())
+def test_an_archive_of_any_arrays_is_read_or_refused(draw: st.DataObject) -> None:
+    shape = arrays_of.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4)
+    kinds = st.one_of(
+        arrays_of.integer_dtypes(), arrays_of.unsigned_integer_dtypes(), arrays_of.floating_dtypes(),
+        arrays_of.boolean_dtypes(), arrays_of.unicode_string_dtypes(), arrays_of.byte_string_dtypes(),
+        st.just(np.dtype(np.uint8)), arrays_of.array_dtypes(), st.just(np.dtype(object)),
+    )  # fmt: skip
+    name = st.one_of(
+        st.sampled_from(["images", "labels", "split", "name", "note"]),
+        st.text(min_size=1, max_size=8),
+        st.sampled_from(["../escaped", "/tmp/escaped", "a/../../escaped"]),
+    )
+    members = st.dictionaries(name, st.tuples(kinds, shape), max_size=6)
+    content = {
+        key: draw.draw(arrays_of.arrays(dtype, size)) if dtype.kind != "O" else np.array([Path("x")], object)
+        for key, (dtype, size) in draw.draw(members).items()
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "archive.npz")
+        try:
+            np.savez(path, **{key.replace("\0", "_"): value for key, value in content.items()})
+        except (
+            ValueError,
+            TypeError,
+            UserWarning,
+        ):  # what numpy itself will not write, or not gladly
+            return
+        answers(Path(folder), lambda: data.load(path))
+
+
+# ---- The command line and a chapter's parameters ---------------------------------------------------
+
+WORDS = [
+    *[
+        "fetch",
+        "train",
+        "claims",
+        "doctor",
+        "verify",
+        "mnist",
+        "svhn",
+        "tfd",
+        "tfd:9",
+        "fig2_gaussian",
+        "mnist_100",
+    ],
+    *[
+        "--profile",
+        "--seeds",
+        "--device",
+        "--data",
+        "--quiet",
+        "--json",
+        "--together",
+        "--no-together",
+        "--allow-cpu",
+    ],
+    *["--help", "--version", "smoke", "quick", "standard", "paper", "cpu", "cuda", "cuda:7"],
+    *["0", "0-3", "3-0", "-1", "1e9", "../x.npz", "/etc/passwd"],
+]
+
+
+@pytest.fixture
+def idle(digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All that costs minutes or a network is put to rest; the one folder that may be written to."""
+    for name in ("AAE_DATA", "AAE_RUNS", "AAE_BUILD"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    load = data.load
+    monkeypatch.setattr(
+        config, "load", lambda source: digits if str(source) == "mnist" else load(source)
+    )
+    monkeypatch.setattr(training, "fit_replicates", lambda *_, **__: [])
+    monkeypatch.setattr(training, "seconds_per_epoch", lambda *_: 1.0)
+    monkeypatch.setattr(cli, "FETCHED", {"mnist": lambda *_: [], "svhn": lambda *_: []})
+    monkeypatch.setattr(store, "_commit", lambda: "0123456789ab")
+    monkeypatch.setattr(verify, "problems", lambda _: [])
+    return tmp_path
+
+
+def test_any_command_line_is_obeyed_or_refused_in_one_line(idle: Path, capsys) -> None:
+    words = st.one_of(st.sampled_from(WORDS), st.sampled_from(WORDS), st.text(max_size=12))
+
+    @fuzz
+    @given(st.lists(words, max_size=7))
+    def tried(arguments: list[str]) -> None:
+        with watched(idle):
+            try:
+                code = cli.main(arguments)
+            except SystemExit as left:  # argparse: --help, or a usage error
+                code = left.code
+        told = capsys.readouterr()
+        assert code in (0, 2)
+        assert "Traceback" not in told.err
+        if code:
+            assert told.err.startswith("aae") and len(told.err.strip().splitlines()) <= 2
+
+    tried()
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20),
+    st.sampled_from(["quick", "smoke", "standard", "paper", "cpu", "cuda:3", "auto", "mnist", "tfd", "../x.npz"]),
+    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+def test_any_parameters_open_a_chapter_or_are_refused(idle: Path) -> None:
+    defaults = {
+        "profile": "smoke",
+        "seed": 0,
+        "replicates": None,
+        "device": "cpu",
+        "data": "mnist",
+        "allow_cpu": False,
+    }
+    assert defaults.keys() == PARAMETERS.keys()
+    names = st.one_of(st.sampled_from(list(defaults)), st.text("abcdefgh", min_size=1, max_size=6))
+
+    @fuzz
+    @given(st.dictionaries(names, VALUES, max_size=4))
+    def tried(given_values: dict[str, Any]) -> None:
+        namespace = defaults | given_values
+        opened = answers(idle, lambda: Chapter.open("07_semi_supervised", "A chapter", namespace))
+        if opened:
+            assert set(namespace) == set(defaults)  # a name that no chapter has is refused
+
+    tried()
+
+
+NOTEBOOK = book.Project().source("08_clustering").with_suffix(".ipynb")
+
+
+def test_any_parameters_on_the_command_line_are_checked_before_anything_runs(
+    idle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import papermill
+
+    found = papermill.inspect_notebook(NOTEBOOK)  # once: it is the same each time
+    monkeypatch.setattr(papermill, "inspect_notebook", lambda _: found)
+    names = st.one_of(st.sampled_from(list(found)), st.text(max_size=8))
+    texts = st.one_of(
+        st.text(max_size=20),
+        st.sampled_from(["None", "True", "1", "-1", "1e400", "[]", "{}", "quick", "__import__('os').system('x')"]),
+    )  # fmt: skip
+
+    @fuzz
+    @given(st.lists(st.tuples(names, texts), max_size=4))
+    def tried(pairs: list[tuple[str, str]]) -> None:
+        given_values = {name: book._value(text) for name, text in pairs}
+        checked = answers(idle, lambda: book.checked_parameters(NOTEBOOK, given_values))
+        assert checked is None or set(checked) == set(found)
+
+    tried()
+
+
+@fuzz
+@given(st.text(max_size=12))
+def test_any_text_of_seeds_is_a_list_of_whole_numbers_or_refused(text: str) -> None:
+    seeds = answers(Path.cwd(), lambda: cli.parse_seeds(text))
+    assert seeds is None or (seeds and all(isinstance(seed, int) and seed >= 0 for seed in seeds))
+
+
+def test_results_that_hold_markup_are_shown_as_text(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+
+    @fuzz
+    @given(st.text(max_size=20), st.sampled_from(["chapter", "profile", "data.name"]))
+    def tried(text: str, place: str) -> None:
+        content = json.loads(RESULTS.read_bytes())
+        if place == "data.name":
+            content["data"] = {
+                "name": f"{text}{hostile}",
+                "digest": "0123456789ab",
+                "note": hostile,
+            }
+        else:
+            content[place] = f"{text}{hostile}"
+        path = tmp_path / "results.json"
+        path.write_text(json.dumps(content))
+        rows = answers(tmp_path, lambda: claims.scorecard(path))
+        if rows is not None:
+            table = claims.html_table({"This run": rows})
+            assert hostile not in table and "<script" not in table
+
+    tried()
