@@ -22,7 +22,7 @@ export MPLCONFIGDIR          := $(abspath $(BUILD))/cache/matplotlib
 export PRE_COMMIT_HOME       := $(abspath $(BUILD))/cache/pre-commit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book chapter published publish test bench lint sync clean
+.PHONY: help setup data book chapter published publish test bench faults lint sync clean
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
@@ -55,6 +55,10 @@ test: setup ## run the tests
 
 bench: $(VENV)/.aae-bench ## measure speed, each figure a ratio taken side by side, into _build/bench.json
 	@$(RUN) tests/bench
+
+faults: setup ## hurt real processes, damage files, feed it nonsense: a table of what was lost, into _build/faults.json
+	@AAE_FUZZ=1600 $(RUN) -m pytest tests/test_fuzz.py
+	@$(RUN) tests/faults
 
 lint: setup ## check style, formatting and the notebooks' pairs
 	@PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m pre_commit run --all-files

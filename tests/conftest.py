@@ -50,7 +50,12 @@ def mnist() -> data.Dataset:
 
 @pytest.fixture(scope="session")
 def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image archive of easy 28 x 28 'digits' (1600 / 200 / 200), each a constellation of blobs.
+    """The easy digits."""
+    return write_digits(tmp_path_factory.mktemp("archives") / "digits.npz")
+
+
+def write_digits(path: Path) -> Path:
+    """Write an image archive of easy 28 x 28 'digits' (1600 / 200 / 200), each a constellation of blobs.
 
     Each of the ten classes has its own four bright spots, which every image moves by up to a pixel
     and dims a little: a linear model tells them apart after a few steps.
@@ -65,7 +70,6 @@ def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, columns = np.exp(-(offsets**2) / 4).transpose(2, 0, 1, 3)
     light = np.einsum("isy,isx->iyx", rows, columns).clip(0, 1)
     light *= generator.uniform(0.7, 1, (2000, 1, 1))
-    path = tmp_path_factory.mktemp("archives") / "digits.npz"
     np.savez(
         path,
         images=(255 * light).astype(np.uint8),

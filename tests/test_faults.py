@@ -1,0 +1,85 @@
+"""The fast part of `make faults`: it tells what was lost from what survived, and the quick faults are survived."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "faults"
+
+
+@pytest.fixture(scope="module")
+def harness():
+    spec = importlib.util.spec_from_file_location("faults_main", FOLDER / "__main__.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["faults_main"] = module  # where a dataclass looks for its module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["faults_main"]
+
+
+def test_the_quick_faults_are_survived(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path))
+    command = [sys.executable, str(FOLDER), "--share", "0.05", "--no-book"]
+    command += ["--only", "damaged", "NaN", "(SIGTERM)"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "faults.json").read_bytes())
+    assert all(row["fault"] in done.stdout for row in rows)
+    assert {row["fault"]: (row["tried"], row["survived"], row["lost"]) for row in rows} == {
+        "training stopped (SIGTERM)": (2, 2, 0),
+        "damaged file of every kind": (27, 27, 0),
+        "last checkpoint damaged": (1, 1, 0),
+        "weights become NaN or infinite": (1, 1, 0),
+    }
+
+
+def test_what_is_lost_is_told_and_fails(harness, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["faults"])
+    monkeypatch.setattr(harness, "may_mount", lambda: False)
+    monkeypatch.setattr(
+        harness, "undisturbed", lambda folder, digits, _: harness.World(folder, digits, {})
+    )
+
+    def raises(world, i):
+        raise OSError("the harness fell over")
+
+    table = [
+        harness.Fault("lost now and then", 3, lambda world, i: i != 1),
+        harness.Fault("falls over", 1, raises),
+    ]
+    monkeypatch.setattr(harness, "faults", lambda share, mount: table)
+    assert harness.main() == 1
+    told = capsys.readouterr().out
+    assert "1: another end than undisturbed" in told and "the harness fell over" in told
+    assert "not tried: full and read-only disks" in told
+    rows = json.loads((tmp_path / "faults.json").read_bytes())
+    assert rows == [
+        {"fault": "lost now and then", "tried": 3, "survived": 2, "lost": 1},
+        {"fault": "falls over", "tried": 1, "survived": 0, "lost": 1},
+    ]
+
+
+def test_a_hurt_process_is_gone_with_all_that_it_started(harness, tmp_path: Path):
+    world = harness.World(tmp_path, tmp_path, {})
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import signal; signal.pause()'])"
+    process = world.start("-c", code)
+    assert harness.hurt(process, signal.SIGKILL, after=0.2) == -signal.SIGKILL
+    quick = world.start("-c", "pass")
+    assert harness.hurt(quick, signal.SIGTERM, after=30) == 0  # it was over before
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "expected"),
+    [(2, "aae: no", True), (0, "aae: no", False), (-9, "aae: no", False), (2, "Traceback …", False)],
+)  # fmt: skip
+def test_a_clear_end_has_a_code_and_no_traceback(harness, code: int, said: str, expected: bool):
+    assert harness.clear(code, said) is expected
+    assert not harness.clear(2, "aae: no", "Free some space")
