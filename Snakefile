@@ -10,10 +10,10 @@ A run's target is its checkpoint in the run store, so what is there is never tra
 import sys
 from pathlib import Path
 
-from aae_lib import store
+from aae_lib import data, mat, store
 from aae_lib.config import profile
 from aae_lib.errors import UserError
-from aae_lib.experiments import CHAPTERS, by_name
+from aae_lib.experiments import BESIDE, CHAPTERS, by_name
 
 REPOSITORY = Path(workflow.basedir)
 PYTHON = f"cd '{REPOSITORY}' && '{sys.executable}' -m "
@@ -26,16 +26,26 @@ TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job
 SEED, REPLICATES = int(config.get("seed", 0)), config.get("replicates") or None
 
 
+def trained_on(name):
+    """The data set of an experiment: what takes MNIST's place, or its own."""
+    source = by_name(name).source
+    return DATA if source == "mnist" else source
+
+
 def run(name, seed):
     """The checkpoint at which a run of this profile ends."""
-    experiment = LENGTH.experiment_on(by_name(name), DATA)
+    experiment = LENGTH.experiment_on(by_name(name), trained_on(name))
     return str(REPOSITORY / store.checkpoint_path(experiment, seed, LENGTH.epochs_of(experiment)))
 
 
 try:
     LENGTH = profile(PROFILE)
     SEEDS = range(SEED, SEED + (REPLICATES or LENGTH.replicates))
-    RUNS = {(name, seed): run(name, seed) for names in CHAPTERS.values() for name in names for seed in SEEDS}
+    SHOWN = {
+        chapter: [*names, *(n for n in BESIDE.get(chapter, ()) if mat.is_here(trained_on(n), data.root()))]
+        for chapter, names in CHAPTERS.items()
+    }
+    RUNS = {(name, seed): run(name, seed) for names in SHOWN.values() for name in names for seed in SEEDS}
 except UserError as error:
     sys.exit(f"snakemake: {error}")
 
@@ -44,7 +54,7 @@ def needed(wildcards):
     """The runs that a chapter shows. The conclusion has none: it reads the results of the other chapters."""
     if wildcards.chapter == "10_conclusion":
         return [chapter for chapter in EXECUTED if chapter.stem != wildcards.chapter]
-    return [RUNS[name, seed] for name in CHAPTERS[wildcards.chapter] for seed in SEEDS]
+    return [RUNS[name, seed] for name in SHOWN[wildcards.chapter] for seed in SEEDS]
 
 
 EXECUTED = [BUILD / "chapters" / f"{chapter}.ipynb" for chapter in CHAPTERS]
@@ -79,7 +89,7 @@ for (NAME, _), CHECKPOINTS in JOBS.items():
         output:
             update(list(CHECKPOINTS.values())),
         params:
-            arguments=f"{NAME} --profile {PROFILE} --seeds {','.join(map(str, CHECKPOINTS))} --data '{DATA}'",
+            arguments=f"{NAME} --profile {PROFILE} --seeds {','.join(map(str, CHECKPOINTS))} --data '{trained_on(NAME)}'",
         threads: THREADS
         shell:
             PYTHON + "aae_lib.cli train {params.arguments}"

@@ -310,6 +310,13 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
 }
 """Which experiments on MNIST, or on what takes its place, each chapter asks of the run store."""
 
+BESIDE: dict[str, tuple[str, ...]] = {
+    "05_likelihood": ("table1_tfd_aae", "table1_tfd_gan", "table1_tfd_gmmn"),
+    "06_supervised": ("fig7_svhn", "nn_svhn_all"),
+    "07_semi_supervised": ("svhn_1000", "nn_svhn_1000"),
+}
+"""Those that a chapter asks for as well where their own source, SVHN or TFD, is in the data root."""
+
 
 def by_name(name: str) -> Experiment:
     """The experiment called `name`. Raises UserError with the nearest valid name."""

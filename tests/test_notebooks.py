@@ -20,7 +20,7 @@ from test_mat import write_svhn
 from aae_lib import book, claims, data, mat
 from aae_lib.book import Project
 from aae_lib.errors import UserError
-from aae_lib.experiments import CHAPTERS
+from aae_lib.experiments import BESIDE, CHAPTERS, by_name
 from aae_lib.store import REPOSITORY
 
 NOTEBOOKS = Project().names()
@@ -107,6 +107,7 @@ def smoke_book(tmp_path_factory: pytest.TempPathFactory, digits_archive: Path) -
         HOME=str(home),
         AAE_BUILD=str(build),
         AAE_RUNS=str(build / "runs"),
+        AAE_DATA=str(build / "data"),  # whatever the reader's own data root holds
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return {"done": done, "build": build, "home": home, "status": before}
@@ -141,16 +142,19 @@ def test_every_chapter_runs_on_the_smoke_profile(chapter: str, smoke_book: dict,
         book.publish(project, [chapter])
 
 
-def test_tfd_goes_the_whole_way(smoke_book: dict, digits_archive: Path, tmp_path, monkeypatch):
-    """Chapter 5 finds a small file in TFD's exact form in the data root, as it would the real one."""
+def write_tfd(root: Path) -> None:
+    """Write a small file in TFD's exact form into the data root `root`."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (1500, 48, 48), dtype=np.uint8)
     folds = np.repeat(np.arange(4, dtype=np.uint8), [600, 600, 150, 150])[:, None].repeat(5, 1)
-    (tmp_path / "data" / "tfd").mkdir(parents=True)
-    path = tmp_path / "data" / "tfd" / "TFD_48x48.mat"
-    savemat(
-        path, {"images": images, "folds": folds, "labs_ex": folds[:, :1], "labs_id": folds[:, :1]}
-    )
+    content = {"images": images, "folds": folds, "labs_ex": folds[:, :1], "labs_id": folds[:, :1]}
+    (root / "tfd").mkdir(parents=True)
+    savemat(root / "tfd" / "TFD_48x48.mat", content)
+
+
+def test_tfd_goes_the_whole_way(smoke_book: dict, digits_archive: Path, tmp_path, monkeypatch):
+    """Chapter 5 finds a small file in TFD's exact form in the data root, as it would the real one."""
+    write_tfd(tmp_path / "data")
     monkeypatch.setenv("AAE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("AAE_BUILD", str(tmp_path / "build"))
     monkeypatch.setenv("AAE_RUNS", str(smoke_book["build"] / "runs"))
@@ -292,6 +296,29 @@ def test_the_workflow_has_one_job_for_each_run(tmp_path: Path):
     experiments = {name for names in CHAPTERS.values() for name in names}
     runs = [f"train_{name}_{seed}" for name in experiments for seed in range(3)]
     assert sorted(jobs) == sorted([*runs, *["chapter"] * len(CHAPTERS), "data", "book"])
+
+
+def test_what_is_in_the_data_root_beside_mnist_is_trained_for_its_chapter(tmp_path: Path):
+    write_tfd(tmp_path / "data")
+    arguments = (
+        "--directory",
+        str(tmp_path / "state"),
+        str(tmp_path / "build/chapters/05_likelihood.ipynb"),
+    )
+    places = {f"AAE_{name}": str(tmp_path / name.lower()) for name in ("DATA", "BUILD", "RUNS")}
+    done = planned(*arguments, "--printshellcmds", **places)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout + done.stderr
+    jobs = set(re.findall("^rule train_(.*)_0:$", text, flags=re.MULTILINE))
+    assert jobs == {*CHAPTERS["05_likelihood"], *BESIDE["05_likelihood"]}
+    assert len(re.findall("train table1_tfd_.* --data 'tfd'", text)) == 3
+
+
+def test_a_chapter_names_what_it_shows_of_its_own_data():
+    for chapter, names in BESIDE.items():
+        text = Project().source(chapter).read_text()
+        assert all(f'"{name}"' in text for name in names)
+        assert {by_name(name).source for name in names} in ({"tfd"}, {"svhn"})
 
 
 def test_the_conclusion_runs_after_all_other_chapters(tmp_path: Path):
