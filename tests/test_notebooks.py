@@ -33,7 +33,8 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def planned(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """What Snakemake would do, without doing it."""
+    """What Snakemake would do, without doing it; whatever the reader's own data root holds."""
+    environment = {"AAE_DATA": "/nowhere"} | environment
     snakemake = (sys.executable, "-m", "snakemake", "--snakefile", "Snakefile")
     return command(*snakemake, "--dry-run", "--cores", "2", *arguments, **environment)
 
