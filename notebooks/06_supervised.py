@@ -510,7 +510,7 @@ chapter.against_the_paper("fig7.")
 # ### Deviations
 #
 # 1. **Sizes and rates: the paper is silent for §4.** Those of A.2.1: two layers of 1000 ReLU units in each network, half the squared error summed over pixels at a rate of 0.01, the adversary at 0.1, weights from N(0, 0.01²).
-#    Effect, first seed, on codes of the prior after four epochs: at a tenth of the reconstruction's rate the decoder does not look at the label yet (10 % agreement, against 57 %). With weights of $\sqrt{2/\text{inputs}}$ the cost stops being finite at that rate, too.
+#    Effect, first seed, after four epochs: at a tenth of the reconstruction's rate the decoder does not look at the label yet (the judge agrees with codes of the prior as often as chance would, 10 %). With weights of $\sqrt{2/\text{inputs}}$ the cost stops being finite at that rate, too.
 # 2. **No noise on the input: the paper is silent.** A.2.1 adds noise for the semi-supervised models; we read it as theirs alone. Effect: not measured.
 # 3. **Fifteen dimensions: the paper is at odds with itself.** Figure 7 has them, with a deterministic encoder (§2, end); A.1 advises five to eight. We follow the figure. Effect: the ablation above.
 # 4. **Number of epochs: the paper is silent.** The standard profile's 50; the schedule goes on to 5000 as in A.2.1. The verdicts are those of the epoch that the table names.
