@@ -15,6 +15,7 @@ TOGETHER   ?= $(if $(shell command -v nvidia-smi),1)
 BUILD      := $(or $(AAE_BUILD),_build)
 
 RUN       := $(VENV)/bin/python
+PIP       := $(RUN) -m pip install --disable-pip-version-check --quiet --progress-bar on
 INSTALLED := $(VENV)/.aae-installed
 
 # Tools keep their caches in this folder too (pip apart).
@@ -22,7 +23,7 @@ export MPLCONFIGDIR          := $(abspath $(BUILD))/cache/matplotlib
 export PRE_COMMIT_HOME       := $(abspath $(BUILD))/cache/pre-commit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book chapter published publish test bench faults lint sync clean
+.PHONY: help setup data book chapter published publish test bench faults audit lint lock sync clean
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
@@ -60,8 +61,17 @@ faults: setup ## hurt real processes, damage files, feed it nonsense: a table of
 	@AAE_FUZZ=1600 $(RUN) -m pytest tests/test_fuzz.py
 	@$(RUN) tests/faults
 
+audit: $(VENV)/.aae-audit ## ask PyPI for known vulnerabilities of the pinned packages
+	@$(RUN) tests/audit.py
+
 lint: setup ## check style, formatting and the notebooks' pairs
 	@PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m pre_commit run --all-files
+
+lock: $(VENV)/.aae-audit ## write requirements.lock anew from constraints.txt, with the sums of the packages' files
+	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11.9 --generate-hashes --no-annotate \
+		--extra book --extra test --constraint constraints.txt \
+		$(patsubst %,--no-emit-package %,torch $(shell grep -oE '^(cuda|nvidia|triton)[a-z0-9-]*' constraints.txt)) \
+		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
 sync: setup ## bring each notebook's .py and .ipynb together, the newer one leading
 	@$(RUN) -m jupytext --sync notebooks/*.py
@@ -69,8 +79,9 @@ sync: setup ## bring each notebook's .py and .ipynb together, the newer one lead
 clean: ## remove the built book and its staged source; runs, chapters and results stay
 	rm -rf $(BUILD)/html $(BUILD)/source
 
-# One installation, done again only when what is to be installed changes.
-$(INSTALLED): pyproject.toml constraints.txt
+# One installation, done again only when what is to be installed changes. What the lock names has to have the very bytes
+# that it names; pip can check no such sum for this folder, nor for torch, of which each kind of machine has its own build.
+$(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	@command -v git >/dev/null || { echo "make: git is missing; install it (Debian: apt install git)." >&2; exit 2; }
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11 or later, or name one: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -78,10 +89,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(RUN) || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "make: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 2; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[book,test]'
+	$(PIP) --require-hashes --no-deps -r requirements.lock
+	$(PIP) -c constraints.txt -e '.[book,test]'
 	@touch $@
 
-# What the bench alone compares with.
-$(VENV)/.aae-bench: $(INSTALLED)
-	$(RUN) -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[book,test,bench]'
+# What one target alone needs.
+$(VENV)/.aae-bench $(VENV)/.aae-audit: $(VENV)/.aae-%: $(INSTALLED)
+	$(PIP) -c constraints.txt -e '.[book,test,$*]'
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import stat
@@ -11,6 +12,7 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+import audit
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -48,22 +50,39 @@ def test_every_direct_dependency_is_pinned_within_its_bounds():
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
 
 
-def test_every_transitive_dependency_is_pinned_at_the_installed_version():
-    pins, todo, seen = constraints(), direct(*INSTALLED_EXTRAS), set()
+def needed_by(*extras: str) -> set[str]:
+    """The installed packages that the project needs with these extras, transitive ones included."""
+    todo, seen = direct(*extras), set()
     while todo:
         requirement = todo.pop()
         name = canonicalize_name(requirement.name)
         if (name, frozenset(requirement.extras)) in seen:
             continue
         seen.add((name, frozenset(requirement.extras)))
-        installed = distribution(name)
-        assert installed.version.split("+")[0] == pins.get(name), f"{name} in constraints.txt"
-        for line in installed.requires or []:
+        for line in distribution(name).requires or []:
             needed = Requirement(line)
             extras = requirement.extras or {""}
             if not needed.marker or any(needed.marker.evaluate({"extra": e}) for e in extras):
                 todo.append(needed)
-    assert len(seen) > 100
+    return {name for name, _ in seen}
+
+
+def test_every_transitive_dependency_is_pinned_at_the_installed_version():
+    pins, needed = constraints(), needed_by(*INSTALLED_EXTRAS)
+    for name in needed:
+        assert version(name).split("+")[0] == pins.get(name), f"{name} in constraints.txt"
+    assert len(needed) > 100
+
+
+def test_the_lock_names_the_sums_of_every_pinned_package_but_torch_s():
+    text = (REPOSITORY / "requirements.lock").read_text()
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([0-9][0-9a-z.]*) ", text, flags=re.MULTILINE))
+    assert locked.items() <= constraints().items(), "make lock"
+    entries = re.sub(r" \\\n", "", text).splitlines()
+    assert all("--hash=sha256:" in line for line in entries if not line.startswith("#"))
+    unlocked = needed_by(*INSTALLED_EXTRAS) - locked.keys()
+    assert "torch" in unlocked
+    assert all(re.match("torch|cuda|nvidia|triton", name) for name in unlocked), "make lock"
 
 
 def test_no_other_version_of_a_pinned_package_is_installed():
@@ -77,8 +96,8 @@ def test_no_other_version_of_a_pinned_package_is_installed():
 def test_conda_installs_what_make_installs():
     environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in environment if isinstance(entry, dict))
-    command = re.search("pip install .*", (REPOSITORY / "Makefile").read_text()).group()
-    arguments = command[command.index("-c ") :].replace("'", "")
+    command = re.search(r"\$\(PIP\) (-c .*)", (REPOSITORY / "Makefile").read_text()).group(1)
+    arguments = command.replace("'", "")
     assert " ".join(pip) == arguments == "-c constraints.txt -e .[book,test]"
     assert f"python{PYPROJECT['requires-python']}" in environment
 
@@ -125,7 +144,7 @@ def test_make_alone_lists_every_target():
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A folder with what the set-up reads, and stand-ins for programs."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements.lock"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     return tmp_path
@@ -173,5 +192,45 @@ def test_packages_are_installed_once(clone: Path):
     assert make("setup", **environment).returncode == 0
     assert make("setup", **environment).returncode == 0
     log = (clone / "log").read_text().splitlines()
-    assert len(log) == 1
-    assert "-c constraints.txt" in log[0]
+    assert len(log) == 2
+    assert "--require-hashes --no-deps -r requirements.lock" in log[0]
+    assert "-c constraints.txt" in log[1]
+
+
+def test_a_failed_installation_is_begun_anew(clone: Path):
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / "bin" / "python3").symlink_to(sys.executable)
+    program(clone, "installer", 'case "$*" in *requirements.lock*) exit 1;; esac')
+    shutil.move(clone / "bin" / "installer", clone / ".venv" / "bin" / "python")
+    assert make("setup", folder=clone, PATH=f"{clone}/bin:/usr/bin:/bin").returncode
+    assert not (clone / ".venv" / ".aae-installed").exists()
+
+
+# ---- the audit
+
+
+def package(name: str, *flaws: str) -> dict:
+    vulns = [{"id": flaw, "fix_versions": ["2.0"]} for flaw in flaws]
+    return {"name": name, "version": "1.0", "vulns": vulns}
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "report"),
+    [
+        ([package("good")], 0, "1 of 1 packages asked for, 0 known"),
+        ([package("bad", "CVE-1"), package("good")], 1, "bad 1.0: CVE-1 (mended in 2.0)"),
+        ([{"name": "unknown", "skip_reason": "not found"}], 2, "not done"),
+        ([package("good"), {"name": "unknown", "skip_reason": "?"}], 0, "1 of 2 packages"),
+    ],
+)
+def test_the_audit_tells_good_news_from_no_answer(told: list, code: int, report: str):
+    ended, said = audit.judge(1, json.dumps({"dependencies": told}), "")
+    assert ended == code
+    assert report in said
+
+
+def test_an_audit_without_an_answer_says_why():
+    assert audit.judge(1, "", "Traceback\nConnectionError: no route\n") == (
+        2,
+        "audit: not done, PyPI's advisories cannot be reached: ConnectionError: no route",
+    )
