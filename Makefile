@@ -48,7 +48,7 @@ chapter: setup ## execute one chapter: make chapter CHAPTER=07
 published: setup ## build the book from the published chapters, training nothing
 	@$(RUN) -m aae_lib.book build --published
 
-publish: setup ## copy this machine's chapters, results and bench to book/chapters and data/
+publish: setup ## copy this machine's chapters, results, bench and faults to book/chapters and data/
 	@$(RUN) -m aae_lib.book publish $(CHAPTER)
 
 test: setup ## run the tests
@@ -58,7 +58,6 @@ bench: $(VENV)/.aae-bench ## measure speed, each figure a ratio taken side by si
 	@$(RUN) tests/bench
 
 faults: setup ## hurt real processes, damage files, feed it nonsense: a table of what was lost, into _build/faults.json
-	@AAE_FUZZ=1600 $(RUN) -m pytest tests/test_fuzz.py
 	@$(RUN) tests/faults
 
 audit: $(VENV)/.aae-audit ## ask PyPI for known vulnerabilities of the pinned packages

@@ -3,7 +3,8 @@
     notebooks/NN_slug.ipynb ── run ──► _build/chapters ── build ──► _build/html
                                              └──────── publish ──► book/chapters, data/results
 
-What `make bench` measured goes the same way: from _build into the page "How fast", and to data/bench.
+What `make bench` measured goes the same way: from _build into the page "How fast", and to data/bench. So does what
+`make faults` and `make slurm` found: into the page "How this is tested", and to data/tested.
 A notebook counts only if it ran from top to bottom without an error and its source has not changed
 since; everything here refuses others. What existed before stays until its successor is complete.
 """
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 METADATA = "aae"
 """Notebook metadata written by `run`: source_sha256 and parameters of that execution."""
+
+TESTED = ("faults.json", "slurm.log")
+"""What `make faults` and `make slurm` leave in the build folder."""
+
 README_BLOCK = ("<!-- results: made by 'make publish' -->", "<!-- end of results -->")
 
 
@@ -73,6 +78,11 @@ class Project:
     def published_bench(self) -> Path:
         """What `make bench` measured, tracked."""
         return self.root / "data" / "bench"
+
+    @property
+    def published_tests(self) -> Path:
+        """What `make faults` and `make slurm` found, tracked."""
+        return self.root / "data" / "tested"
 
     def source(self, chapter: str) -> Path:
         """The chapter's source, py:percent."""
@@ -424,27 +434,39 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
         "appendix": pages.appendix(),
         "machines": pages.machines(results),
         "speed": pages.speed(here or bench.load(project.published_bench), whose, folder),
+        "faults": pages.faults(*_tested(project, "faults.json", published)),
+        "cluster": pages.cluster(*_tested(project, "slurm.log", published)),
     }
     for name, text in made.items():
         (folder / f"{name}.md").write_text(pages.without_dead_links(text, chosen), encoding="utf-8")
+
+
+def _tested(project: Project, name: str, published: bool) -> tuple[Path | None, str]:
+    """One of TESTED, of this machine or else the published one, if there is any; and whose it is."""
+    here, tracked = project.build / name, project.published_tests / name
+    if here.exists() and not published:
+        return here, "this machine"
+    return tracked if tracked.exists() else None, "the published run"
 
 
 # ------------------------------------------------------------------------------------------ publish
 
 
 def publish(project: Project, names: Sequence[str] = (), force: bool = False) -> list[Path]:
-    """Copy executed chapters, their results and the bench's to the tracked folders, and renew README's results.
+    """Copy executed chapters with their results to the tracked folders, and renew README's results.
 
-    All of this machine's chapters if `names` is empty. Everything is checked before anything is
-    written. Raises UserError for a chapter that is not to be shown, a smoke run, a seed other than
-    0, data other than MNIST, results of another execution, a bench that is damaged or without curves,
-    and, unless `force`, a shorter profile than the published one.
+    All of this machine's chapters if `names` is empty; what `make bench`, `make faults` and `make slurm` left in the
+    build folder goes along. Everything is checked before anything is written. Raises UserError for a chapter that is
+    not to be shown, a smoke run, a seed other than 0, data other than MNIST, results of another execution, a damaged
+    bench or one without curves, a damaged table of faults, and, unless `force`, a shorter profile than the published
+    one.
     """
     from aae_lib import bench, verify
 
     names = names or [c for c in project.names() if (project.chapters / f"{c}.ipynb").exists()]
     measured = bench.load(project.build)
-    if not names and measured is None:
+    tested = [project.build / name for name in TESTED if (project.build / name).exists()]
+    if not names and measured is None and not tested:
         raise UserError("there is no executed chapter to publish; 'make book' makes them.")
     writes: dict[Path, bytes] = {}
     for chapter in names:
@@ -471,6 +493,10 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
             )
         for name in bench.FILES:
             writes[project.published_bench / name] = (project.build / name).read_bytes()
+    for path in tested:
+        if path.suffix == ".json":
+            pages.faults(path, "")  # refuses what the page could not show
+        writes[project.published_tests / path.name] = path.read_bytes()
     for path, content in writes.items():
         for private in project.root, project.build, sys.prefix:
             if f"{private}/".encode() in content:
@@ -588,7 +614,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "publish",
         help="copy executed chapters and results to their tracked places",
         description="Copy chapters to book/chapters, results to data/results, what 'make bench' measured to "
-        "data/bench, and renew README's results. "
+        "data/bench, what 'make faults' and 'make slurm' found to data/tested, and renew README's results. "
         "Smoke runs, and chapters that failed or are stale, are refused.",
     )
     out.add_argument(

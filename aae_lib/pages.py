@@ -2,7 +2,8 @@
 
     summary    the landing page's verdicts               machines    what the book's runs were trained on
     scorecard  every claim with its verdict              speed       what `make bench` measured
-    appendix   every hyper-parameter beside the paper's  deviations  those of all chapters, for the last one
+    appendix   every hyper-parameter beside the paper's  faults      what `make faults` found
+    deviations those of all chapters, for the last one   cluster     the transcript of `make slurm`
 
 So no page can drift from what it tells of. Nothing here needs torch.
 """
@@ -10,6 +11,7 @@ So no page can drift from what it tells of. Nothing here needs torch.
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aae_lib import claims
 from aae_lib.config import Code, Experiment, Rates
+from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS
 from aae_lib.priors import Categorical, Gaussian
 from aae_lib.store import duration
@@ -235,6 +238,42 @@ def speed(bench: Bench | None, whose: str, folder: Path) -> str:
         figure = f"```{{figure}} {folder.name}/{picture.name}.png\n:alt: {picture.alt}\n"
         parts.append(f"{figure}\n{picture.caption}\n```\n")
     return "\n".join(parts)
+
+
+# ---- faults, and a cluster
+
+
+def faults(path: Path | None, whose: str) -> str:
+    """The table that `make faults` wrote into `path` on `whose` machine.
+
+    Raises UserError for a file that is not a list of fault, tried, survived, lost.
+    """
+    if path is None:
+        return "Nothing has been tried yet: `make faults` does it.\n"
+    keys = ("tried", "survived", "lost")
+    try:
+        found = [
+            (str(row["fault"]), *(int(row[k]) for k in keys))
+            for row in json.loads(path.read_bytes())
+        ]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(
+            f"{path} holds no table of faults ({error!r}); 'make faults' writes it."
+        ) from None
+    rows = [[html.escape(name), *(f"{n:,}" for n in numbers)] for name, *numbers in found]
+    total = (f"<b>{sum(row[i] for row in found):,}</b>" for i in range(1, len(keys) + 1))
+    table = html_table(
+        ["What was done", "Tried", "Survived", "Lost"], [*rows, ["<b>All</b>", *total]]
+    )
+    return f"From {whose}:\n\n{raw_html(table)}"
+
+
+def cluster(path: Path | None, whose: str) -> str:
+    """The transcript that `make slurm` wrote into `path` on `whose` machine."""
+    if path is None:
+        return "It has not been run yet: `make slurm` does it.\n"
+    text = path.read_text(encoding="utf-8", errors="replace").rstrip()
+    return f"From {whose}:\n\n{raw_html(f'<pre>{html.escape(text)}</pre>')}"
 
 
 # ---- appendix

@@ -374,6 +374,47 @@ def test_speed_is_this_machines_or_else_the_published_one(
     assert all((source / path).exists() for path in pictures)
 
 
+FAULTS = [
+    {"fault": "<b>pulled the plug</b>", "tried": 1200, "survived": 1199, "lost": 1},
+    {"fault": "fuzzed", "tried": 30, "survived": 30, "lost": 0},
+]
+
+
+def test_what_was_survived_is_this_machines_or_else_the_published(project: Project):
+    source = project.build / "source"
+    faults, cluster = (source / "generated" / f"{name}.md" for name in ("faults", "cluster"))
+    book.stage(project, source)
+    assert "`make faults`" in faults.read_text() and "`make slurm`" in cluster.read_text()
+    project.published_tests.mkdir(parents=True)
+    (project.published_tests / "faults.json").write_text(json.dumps(FAULTS))
+    (project.published_tests / "slurm.log").write_text("0:01 node2 <down>\n```\n")
+    book.stage(project, source)
+    text = faults.read_text()
+    assert "&lt;b&gt;pulled the plug&lt;/b&gt;</td><td>1,200</td><td>1,199</td><td>1</td>" in text
+    assert "<b>1,230</b></td><td><b>1,229</b></td><td><b>1</b>" in text
+    assert "published run" in text and "node2 &lt;down&gt;" in cluster.read_text()
+    (project.build / "faults.json").write_text(json.dumps(FAULTS[1:]))
+    for published, whose in ((False, "this machine"), (True, "the published run")):
+        book.stage(project, source, published)
+        assert f"From {whose}:" in faults.read_text()
+        assert ("pulled the plug" in faults.read_text()) == published
+
+
+def test_what_was_survived_is_published_and_a_damaged_table_is_not(project: Project):
+    project.build.mkdir(parents=True, exist_ok=True)
+    table, log = project.build / "faults.json", project.build / "slurm.log"
+    table.write_text(json.dumps(FAULTS))
+    log.write_text("done\n")
+    book.publish(project)
+    for path in table, log:
+        assert (project.published_tests / path.name).read_bytes() == path.read_bytes()
+    for spoilt in ("[", '[{"fault": "x"}]', "{}x", '[{"fault": "x", "tried": 1e999}]', "[3]"):
+        table.write_text(spoilt)
+        with pytest.raises(UserError, match=r"holds no table of faults.*'make faults'"):
+            book.publish(project)
+    assert json.loads((project.published_tests / "faults.json").read_bytes()) == FAULTS
+
+
 @pytest.mark.parametrize("where", ["build", "published_bench"])
 def test_a_damaged_bench_is_refused_by_name(
     project: Project, bench_files: Mapping[str, bytes], where: str

@@ -26,15 +26,16 @@ def harness():
 
 def test_the_quick_faults_are_survived(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("AAE_BUILD", str(tmp_path))
-    command = [sys.executable, str(FOLDER), "--share", "0.05", "--no-book"]
+    command = [sys.executable, str(FOLDER), "--share", "0.05", "--no-book", "--fuzz", "0"]
     command += ["--only", "damaged", "NaN", "(SIGTERM)"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads((tmp_path / "faults.json").read_bytes())
+    assert not (tmp_path / "faults.json").exists()  # which is for all of it
+    rows = json.loads((tmp_path / "faults_part.json").read_bytes())
     assert all(row["fault"] in done.stdout for row in rows)
     assert {row["fault"]: (row["tried"], row["survived"], row["lost"]) for row in rows} == {
         "training stopped (SIGTERM)": (2, 2, 0),
-        "damaged file of every kind": (27, 27, 0),
+        "damaged file of every kind": (30, 30, 0),
         "last checkpoint damaged": (1, 1, 0),
         "weights become NaN or infinite": (1, 1, 0),
     }
@@ -51,6 +52,8 @@ def test_what_is_lost_is_told_and_fails(harness, tmp_path: Path, monkeypatch, ca
     def raises(world, i):
         raise OSError("the harness fell over")
 
+    fuzz = [harness.Fault("fuzzed: a test", 30, survived=30)]
+    monkeypatch.setattr(harness, "fuzzed", lambda folder, cases: fuzz)
     table = [
         harness.Fault("lost now and then", 3, lambda world, i: i != 1),
         harness.Fault("falls over", 1, raises),
@@ -64,7 +67,32 @@ def test_what_is_lost_is_told_and_fails(harness, tmp_path: Path, monkeypatch, ca
     assert rows == [
         {"fault": "lost now and then", "tried": 3, "survived": 2, "lost": 1},
         {"fault": "falls over", "tried": 1, "survived": 0, "lost": 1},
+        {"fault": "fuzzed: a test", "tried": 30, "survived": 30, "lost": 0},
     ]
+
+
+def test_fuzzing_is_told_by_its_tests(harness, tmp_path: Path, monkeypatch):
+    def pytest_run(command, env, **_):
+        counts = {"test_any_text": 40, "test_a_damaged_file[idx]": 17}
+        Path(env["AAE_FUZZ_COUNTS"]).write_text(json.dumps(counts))
+        told = "FAILED tests/test_fuzz.py::test_a_damaged_file[idx] - IndexError: 3\n1 failed, 1 passed\n"
+        return subprocess.CompletedProcess(command, 1, told, "")
+
+    monkeypatch.setattr(harness.subprocess, "run", pytest_run)
+    table = harness.fuzzed(tmp_path, cases=40)
+    assert [(f.name, f.times, f.survived, len(f.lost)) for f in table] == [
+        ("fuzzed: any text", 40, 40, 0),
+        ("fuzzed: a damaged file (idx)", 17, 16, 1),
+    ]
+
+
+def test_fuzzing_that_does_not_begin_is_lost(harness, tmp_path: Path, monkeypatch):
+    def pytest_run(command, **_):
+        return subprocess.CompletedProcess(command, 2, "collected 0 items / 1 error\n", "")
+
+    monkeypatch.setattr(harness.subprocess, "run", pytest_run)
+    (fault,) = harness.fuzzed(tmp_path, cases=40)
+    assert fault.lost == ["collected 0 items / 1 error"]
 
 
 def test_a_hurt_process_is_gone_with_all_that_it_started(harness, tmp_path: Path):

@@ -1,6 +1,7 @@
 """Whatever a user hands over: an answer or one clear message, nothing written outside the roots, nothing run from data.
 
-Each test tries a few cases; AAE_FUZZ=3000 tries as many of each, the same ones every time.
+Each test tries a few cases; AAE_FUZZ=3000 tries as many of each, the same ones every time. AAE_FUZZ_COUNTS names a
+JSON file for the numbers of cases that were really tried, by test: `make faults` asks for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +29,7 @@ from hypothesis.extra import numpy as arrays_of
 from scipy.io import savemat
 from test_data import idx
 
-from aae_lib import bench, book, claims, cli, config, data, mat, store, training, verify
+from aae_lib import bench, book, claims, cli, config, data, mat, pages, store, training, verify
 from aae_lib.errors import UserError
 from aae_lib.notebook import PARAMETERS, Chapter
 
@@ -69,7 +71,7 @@ RUNS = (
     "subprocess.Popen",
     "socket.connect",
 )
-watch = SimpleNamespace(root=None, seen=[])
+watch = SimpleNamespace(root=None, seen=[], cases=Counter())
 
 
 def _audit(event: str, arguments: tuple) -> None:
@@ -92,11 +94,20 @@ sys.addaudithook(_audit)
 def watched(root: Path) -> Iterator[None]:
     """Fail if anything is written outside `root`, or a program, a connection or an object is made from data."""
     watch.root, watch.seen = root.resolve(), []
+    watch.cases[os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].removesuffix(" (call)")] += 1
     try:
         yield
     finally:
         watch.root = None
     assert watch.seen == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counts() -> Iterator[None]:
+    yield
+    if path := os.environ.get("AAE_FUZZ_COUNTS"):
+        watch.cases.pop(test_the_watch_sees_what_it_is_for.__name__, None)
+        Path(path).write_text(json.dumps(watch.cases))
 
 
 def answers(root: Path, function: Callable[[], Any]) -> Any:
@@ -205,6 +216,12 @@ def _notebook(folder: Path) -> Path:
     return path
 
 
+def _faults(folder: Path) -> Path:
+    row = {"fault": "a small disk", "tried": 3, "survived": 3, "lost": 0}
+    (folder / "faults.json").write_text(json.dumps([row, row]))
+    return folder / "faults.json"
+
+
 RESULTS = sorted(book.Project().published_results.glob("*.json"))[0]
 
 
@@ -227,6 +244,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Any]]] = {
     "results": (_copy_of(RESULTS), lambda path, _: claims.evidence(path)),
     "executed chapter": (_notebook, lambda path, root: book.check_executed(book.Project(root), path)),
     "bench": (_copy_of(book.Project().published_bench / bench.FILES[0]), lambda _, root: bench.load(root)),
+    "table of faults": (_faults, lambda path, _: pages.faults(path, "")),
 }  # fmt: skip
 """Kind of file -> (writes a good one in a folder, reads it: (path, folder))."""
 

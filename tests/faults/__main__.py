@@ -2,8 +2,9 @@
 
 Each fault is done to a small world of its own (easy digits, the smoke profile), as often as the table says. It is
 survived where the end is the same as undisturbed, to the bit, or one clear message with an exit code, and all that
-was good before is still good. Writes faults.json (a list of fault, tried, survived, lost) to the build folder. Exit
-code 1 if anything was lost. Some faults need a small disk of their own, which only root may mount; without it they
+was good before is still good. Then the fuzzing of tests/test_fuzz.py, with many cases. Writes faults.json (a list of
+fault, tried, survived, lost) to the build folder, or faults_part.json if only a part was asked for. Exit code 1 if
+anything was lost. Some faults need a small disk of their own, which only root may mount; without it they
 are said not to be tried.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -68,8 +70,8 @@ class Fault:
     """One kind of fault: `once(world, i)` does it the i-th time and says whether it was survived."""
 
     name: str
-    times: int
-    once: Callable[[World, int], bool]
+    times: int = 0
+    once: Callable[[World, int], bool] | None = None
     book: bool = False  # compared with an undisturbed book
     survived: int = 0
     lost: list[str] = field(default_factory=list)
@@ -464,6 +466,33 @@ def faults(share: float, mount: bool) -> list[Fault]:
     ]
 
 
+def fuzzed(folder: Path, cases: int) -> list[Fault]:
+    """Each test of tests/test_fuzz.py with about so many cases; the first that fails ends its test."""
+    counts = folder / "counts.json"
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "tests/test_fuzz.py"],
+        cwd=REPOSITORY,
+        env=os.environ | {"AAE_FUZZ": str(cases), "AAE_FUZZ_COUNTS": str(counts)},
+        capture_output=True,
+        text=True,
+    )
+    tried = json.loads(counts.read_bytes()) if counts.exists() else {}
+    failed = set(re.findall(r"^FAILED tests/test_fuzz\.py::(.*?)(?: - .*)?$", done.stdout, re.M))
+    table = []
+    for test in [*tried, *sorted(failed - tried.keys())]:
+        name, _, kind = test.removeprefix("test_").rstrip("]").partition("[")
+        fault = Fault(f"fuzzed: {name.replace('_', ' ')}" + (f" ({kind})" if kind else ""))
+        fault.times = tried.get(test, 1)
+        fault.lost = ["see pytest tests/test_fuzz.py"] if test in failed else []
+        fault.survived = fault.times - len(fault.lost)
+        table.append(fault)
+    if done.returncode and not failed:
+        last = done.stdout.strip().splitlines()[-1:] or [f"pytest ended with {done.returncode}"]
+        table.append(Fault("fuzzed: all of it", 1, lost=last))
+    return table
+
+
 def undisturbed(folder: Path, digits: Path, with_book: bool) -> World:
     """What a training, a book and a chapter end in if nobody disturbs them, and how long each takes."""
     world = World(folder, digits, {})
@@ -498,7 +527,11 @@ def main() -> int:
     arguments.add_argument(
         "--no-book", action="store_true", help="leave out those that need a book"
     )
+    arguments.add_argument(
+        "--fuzz", type=int, default=1600, metavar="N", help="cases of each fuzzing test (0: none)"
+    )
     options = arguments.parse_args()
+    whole = all(getattr(options, name) == arguments.get_default(name) for name in vars(options))
     from conftest import write_digits
 
     started = time.monotonic()
@@ -530,22 +563,25 @@ def main() -> int:
                 fault.lost.append(f"{i}: {reason}")
 
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 2))) as pool:
+            fuzzing = pool.submit(fuzzed, root, options.fuzz) if options.fuzz else None
             jobs = [(fault, i) for fault in table for i in range(fault.times)]
             list(pool.map(lambda job: attempt(*job), jobs))
+            table += fuzzing.result() if fuzzing else []
     rows = [
         {"fault": f.name, "tried": f.times, "survived": f.survived, "lost": len(f.lost)}
         for f in table
     ]
-    print(f"{'fault':42} {'tried':>6} {'survived':>9} {'lost':>5}")
+    width = max(len(fault.name) for fault in table)
+    print(f"{'fault':{width}} {'tried':>6} {'survived':>9} {'lost':>5}")
     for fault, row in zip(table, rows, strict=True):
-        print(f"{row['fault']:42} {row['tried']:6} {row['survived']:9} {row['lost']:5}")
+        print(f"{row['fault']:{width}} {row['tried']:6} {row['survived']:9} {row['lost']:5}")
         for line in fault.lost:
             print(f"    {line}")
     if not mount:
         print(
             "not tried: full and read-only disks, for a small disk cannot be mounted here (root can)"
         )
-    path = store.build_root() / "faults.json"
+    path = store.build_root() / ("faults.json" if whole else "faults_part.json")
     store.write_atomically(path, json.dumps(rows, indent=1).encode() + b"\n")
     print(f"written: {path}; took {(time.monotonic() - started) / 60:.1f} min")
     return 1 if any(row["lost"] for row in rows) else 0
