@@ -23,7 +23,7 @@ export MPLCONFIGDIR          := $(abspath $(BUILD))/cache/matplotlib
 export PRE_COMMIT_HOME       := $(abspath $(BUILD))/cache/pre-commit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book chapter published publish test bench faults audit lint lock sync clean
+.PHONY: help setup data book chapter published publish test bench faults slurm audit lint lock sync clean
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
@@ -60,6 +60,9 @@ bench: $(VENV)/.aae-bench ## measure speed, each figure a ratio taken side by si
 faults: setup ## hurt real processes, damage files, feed it nonsense: a table of what was lost, into _build/faults.json
 	@$(RUN) tests/faults
 
+slurm: $(VENV)/.aae-slurm ## as root: a sweep on a Slurm cluster that loses a job and a node, into _build/slurm.log
+	@$(RUN) tests/slurm
+
 audit: $(VENV)/.aae-audit ## ask PyPI for known vulnerabilities of the pinned packages
 	@$(RUN) tests/audit.py
 
@@ -93,6 +96,6 @@ $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	@touch $@
 
 # What one target alone needs.
-$(VENV)/.aae-bench $(VENV)/.aae-audit: $(VENV)/.aae-%: $(INSTALLED)
+$(VENV)/.aae-bench $(VENV)/.aae-slurm $(VENV)/.aae-audit: $(VENV)/.aae-%: $(INSTALLED)
 	$(PIP) -c constraints.txt -e '.[book,test,$*]'
 	@touch $@
