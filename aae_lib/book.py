@@ -284,7 +284,7 @@ def _first_line(source: str) -> str:
 
 
 def _tidy(notebook: NotebookNode, about: dict[str, Any]) -> None:
-    """Hide the cell that papermill injected, and put `about` in place of its paths and times."""
+    """Hide the cell that papermill injected, put `about` in place of its paths and times, drop progress bars."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata[METADATA] = about
     for cell in notebook.cells:
@@ -292,6 +292,15 @@ def _tidy(notebook: NotebookNode, about: dict[str, Any]) -> None:
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = ["injected-parameters", "remove-cell"]
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+
+
+def _is_progress(output: NotebookNode) -> bool:
+    """Whether an output is a piece of a progress bar: thousands of them say what a run's provenance says."""
+    if output.get("name") != "stderr":
+        return False
+    return "\r" in output.text or not output.text.strip()
 
 
 # -------------------------------------------------------------------------------------------- check

@@ -468,6 +468,18 @@ def test_a_spoilt_chapter_is_refused(project: Project, spoil, told: str, publish
         book.publish(project, ["01_tiny"])
 
 
+def test_an_executed_chapter_keeps_its_warnings_and_no_progress_bars():
+    def stream(name: str, text: str):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    kept = [stream("stdout", "a\rb"), stream("stderr", "UserWarning: mind\n")]
+    bars = [stream("stderr", "\r 5%|▌ | 1/20"), stream("stderr", "\n")]
+    cell = nbformat.v4.new_code_cell("1", outputs=[bars[0], kept[0], *bars, kept[1]])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), cell])
+    book._tidy(notebook, {})
+    assert notebook.cells[1].outputs == kept
+
+
 # ---- publishing
 
 
