@@ -117,6 +117,12 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
     import nbformat
     import papermill
 
+    try:
+        import ipykernel  # noqa: F401  which papermill starts in another process, where its absence is a traceback
+    except ImportError as error:
+        raise UserError(
+            f"no Jupyter kernel can be started ({error}); 'make setup' installs it."
+        ) from None
     source = project.source(chapter).with_suffix(".ipynb")
     if not source.exists():
         raise UserError(f"there is no {source}; 'make sync' makes it from the .py.")
@@ -267,7 +273,10 @@ def _where(failed: Path, error: Exception) -> str:
     reason = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
     if type(error).__name__ == "DeadKernelError":
         reason = "its Python died, most likely for want of memory"
-    cells = nbformat.read(failed, as_version=4).cells if failed.exists() else []
+    try:
+        cells = nbformat.read(failed, as_version=4).cells
+    except (OSError, ValueError):  # none was written, or a full disk cut it short
+        cells = []
     # Cells that the reader's notebook lacks do not count.
     extra = {"injected-parameters", "papermill-error-cell-tag"}
     cells = [cell for cell in cells if extra.isdisjoint(cell.metadata.get("tags", []))]

@@ -1,22 +1,22 @@
-"""What `make slurm` does before, beside and after the cluster: its configuration, its refusals, its comparison."""
+"""What of `make slurm` needs no Slurm: the cluster that it describes, what it tells as lost, and when it refuses."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from aae_lib.errors import UserError
-
 FOLDER = Path(__file__).parent / "slurm"
+EVERY = {seed: (f"sum {seed}", {"loss": [seed]}) for seed in range(12)}
 
 
 @pytest.fixture(scope="module")
-def slurm():
+def harness():
     spec = importlib.util.spec_from_file_location("slurm_main", FOLDER / "__main__.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["slurm_main"] = module  # where a dataclass looks for its module
@@ -25,77 +25,138 @@ def slurm():
     del sys.modules["slurm_main"]
 
 
-def test_a_cluster_is_a_controller_and_two_nodes_on_ports_of_their_own(slurm, tmp_path: Path):
-    ports = slurm.free_ports(3)
+@pytest.fixture
+def able(harness, monkeypatch):
+    """A machine that has all that a cluster needs; each test takes something away."""
+    monkeypatch.setattr(harness, "find_spec", lambda name: name)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    harness.install()
+
+
+def test_the_cluster_has_a_controller_and_two_nodes_with_files_and_ports_of_their_own(harness):
+    ports = harness.free_ports(3)
     assert len(set(ports)) == 3
-    text = slurm.configuration(tmp_path, "host", ports)
-    for name, port in zip(slurm.NODES, ports[1:], strict=True):
-        (line,) = (line for line in text.splitlines() if line.startswith(f"NodeName={name} "))
-        assert f" Port={port} " in line
+    text = harness.configuration(Path("/somewhere"), "host", ports)
+    nodes = [line for line in text.splitlines() if line.startswith("NodeName=")]
+    assert [line.split()[0] for line in nodes] == ["NodeName=node1", "NodeName=node2"]
+    assert [f"Port={port}" in line for port, line in zip(ports[1:], nodes, strict=True)] == [1, 1]
     assert f"SlurmctldPort={ports[0]}\n" in text
-    assert f"Nodes={','.join(slurm.NODES)} " in text
-
-
-def test_what_is_missing_or_differs_is_told_by_seed(slurm):
-    good = {seed: f"weights of {seed}" for seed in range(slurm.REPLICATES)}
-    assert slurm.differing(good, good) == []
-    lost = {seed: value for seed, value in good.items() if seed != 3}
-    assert slurm.differing(lost, good) == ["seed 3 is not in the cluster's store"]
-    assert slurm.differing(good, lost) == ["seed 3 is not in the local store"]
-    assert slurm.differing(good | {7: "others"}, good) == ["seed 7 differs"]
-
-
-def test_a_checkpoint_that_is_not_there_is_not_in_the_store(slurm, tmp_path: Path):
-    assert slurm.contents({0: tmp_path / "checkpoint-000002.safetensors"}) == {}
-
-
-def test_a_machine_that_cannot_or_must_not_is_refused(slurm, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(slurm.os, "geteuid", lambda: 1000)
-    with pytest.raises(UserError, match="need root"):
-        slurm.install()
-    monkeypatch.setattr(slurm.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
-    monkeypatch.setattr(slurm, "CONFIGURATION", tmp_path / "slurm.conf")
-    with pytest.raises(UserError, match="munged is missing, and so is apt-get"):
-        slurm.install()
-    (tmp_path / "slurm.conf").write_text("")
-    with pytest.raises(UserError, match="belongs to a cluster already"):
-        slurm.install()
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Slurm's cluster is on Linux alone")
-def test_the_processes_of_a_node_are_those_that_its_jobs_started(slurm, tmp_path: Path):
-    marks = {
-        "AAE_CLUSTER": str(tmp_path),
-        "SLURM_JOB_ID": "3",
-        "SLURMD_NODENAME": slurm.NODES[0],
-    }
-    code = f"print('{slurm.TRAINING}', flush=True); input()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=os.environ | marks,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+    assert "Nodes=node1,node2" in text
+    places = [line for line in text.splitlines() if "/" in line and "Type=" not in line]
+    assert all(
+        "=/somewhere/" in line for line in places if "Plugin" not in line and "(" not in line
     )
-    try:
-        process.stdout.readline()
-        cluster = slurm.Cluster(tmp_path)
-        assert cluster.trainings(slurm.NODES[0]) == [process.pid]
-        assert cluster.trainings(slurm.NODES[1]) == []
-        assert slurm.Cluster(tmp_path / "other").trainings(slurm.NODES[0]) == []
-        assert [pid for pid, _ in slurm.ancestors(process.pid)][:2] == [process.pid, os.getpid()]
-    finally:
-        process.communicate()
-    assert list(slurm.ancestors(process.pid)) == []
 
 
-def test_a_failed_sweep_ends_with_the_words_of_the_last_job(slurm, tmp_path: Path):
+def test_a_replicate_that_differs_or_is_missing_is_told(harness):
+    assert harness.differing(EVERY, EVERY) == []
+    other = EVERY | {3: ("another sum", EVERY[3][1]), 7: (EVERY[7][0], {"loss": [0.5]})}
+    del other[11]
+    assert harness.differing(other, EVERY) == [
+        "seed 3 is not the same in both stores",
+        "seed 7 is not the same in both stores",
+        "seed 11 is not in the cluster's store",
+    ]
+    assert harness.differing(EVERY, other)[2] == "seed 11 is not in the local store"
+
+
+def test_a_checkpoint_that_is_not_there_is_not_in_the_store(harness, tmp_path: Path):
+    assert harness.contents({0: tmp_path / "checkpoint-000002.safetensors"}) == {}
+
+
+class Queue:
+    """A cluster that has come to its end, as the queue then tells it."""
+
+    def __init__(self, harness, state: str, restarts: int):
+        self.told = {
+            2: harness.Job("train_mnist_100_1", state, "node1", 0),
+            3: harness.Job("train_mnist_100_2", "COMPLETED", "node2", restarts),
+        }
+
+    def jobs(self):
+        return self.told
+
+
+def test_faults_that_hit_nothing_are_told(harness):
+    def missed(state: str = "FAILED", restarts: int = 1, **what) -> list[str]:
+        return harness.Faults(Queue(harness, state, restarts), {}, print, **what).missed()
+
+    both = {"killed": 2, "fell": 3, "back": True}
+    assert missed(**both) == []
+    assert missed(state="COMPLETED", **both) == ["job 2 ended as COMPLETED though killed"]
+    assert missed(restarts=0, **both) == ["job 3 was not queued again when its node fell"]
+    assert missed(**both | {"back": False}) == ["the node that fell did not come back"]
+    assert missed() == [
+        "no training was killed: the sweep was over before",
+        "no node fell: the sweep was over before",
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the cluster is on Linux alone")
+def test_a_node_s_processes_are_its_jobs_and_the_daemons_that_write_to_its_log(
+    harness, tmp_path: Path, monkeypatch
+):
+    code = "print(flush=True); input()"
+    training = (sys.executable, "-c", code, "mnist_100", "--seeds", "3")
+    monkeypatch.setattr(harness, "TRAINING", training[:3])
+    cluster = harness.Cluster(tmp_path)
+    environment = cluster.environment | {"SLURMD_NODENAME": "node1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # The shell that starts a training holds its command line too, but is not the training.
+    shell = f'{sys.executable} "$@"; true'
+    command = ["/bin/sh", "-c", shell, "sh", *training[1:]]
+    with (
+        (tmp_path / "node2.log").open("wb") as log,
+        subprocess.Popen(command, env=environment, **pipes) as job,
+        subprocess.Popen(training, env=cluster.environment, stderr=log, **pipes) as keeper,
+    ):
+        job.stdout.readline(), keeper.stdout.readline()
+        found = {p.pid for p in cluster.processes("node1")}
+        assert job.pid in found and keeper.pid not in found
+        trains = cluster.training("node1", 3)
+        assert trains.pid in found - {job.pid} and cluster.training("node1", 4) is None
+        assert [p.pid for p in cluster.processes("node2")] == [keeper.pid]
+        assert {p.pid for p in cluster.processes()} == {*found, keeper.pid}
+        assert harness.Cluster(tmp_path / "other").processes() == []
+        for process in job, keeper:
+            process.communicate(b"\n")
+    assert cluster.processes() == []
+
+
+def test_a_failed_sweep_ends_with_the_words_of_the_last_job(harness, tmp_path: Path):
     (tmp_path / "snakemake.out").write_text("x" * 5000 + " job 2 failed")
     logs = tmp_path / ".snakemake" / "slurm_logs" / "rule_train"
     logs.mkdir(parents=True)
     for age, name in enumerate(("first", "last")):
         (logs / f"{name}.log").write_text(f"{name} words")
         os.utime(logs / f"{name}.log", (age, age))
-    told = slurm.last_words(tmp_path)
-    assert len(told) < 3100
-    assert told.endswith("job 2 failed\n\nlast words")
+    told = harness.last_words(tmp_path)
+    assert len(told) < 3100 and told.endswith("job 2 failed\n\nlast words")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        ("plugin", "Snakemake's Slurm plugin is missing"),
+        ("root", "only root may start a cluster's daemons"),
+        ("apt-get", "slurmctld, slurmd missing, and apt-get too"),
+    ],
+)
+def test_a_machine_that_can_have_no_cluster_is_told_in_one_line(
+    harness, able, monkeypatch, capsys, tmp_path: Path, lacking: str, told: str
+):
+    if lacking == "plugin":
+        monkeypatch.setattr(harness, "find_spec", lambda name: None)
+    elif lacking == "root":
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    else:
+        gone = ("slurmctld", "slurmd", "apt-get")
+        monkeypatch.setattr(shutil, "which", lambda name: None if name in gone else name)
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["slurm"])
+    monkeypatch.setattr(harness.signal, "signal", lambda *_: None)
+    assert harness.main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"slurm: {told}") and said.count("\n") == 1
+    assert not (tmp_path / "slurm.log").exists()

@@ -1,11 +1,12 @@
 """`make slurm`: the Snakefile on a real Slurm cluster, which loses a job and a node on the way.
 
-Installs Debian's slurm-wlm and munge if they are not there (as root), and starts a cluster of two nodes on this
-machine alone: one controller, two node daemons, a key of its own. Snakemake sends twelve replicates of an experiment
-(easy digits, the smoke profile) to it as jobs. One training is killed outright; one node falls with all that runs on
-it, and comes back later. In the end all twelve have to be in the store, equal to the bit to those of a local run.
-Writes what happened to slurm.log of the build folder; all else is gone afterwards but the packages. Exit code 0 if all
-are there and equal, 1 if not, 2 if there is no Slurm.
+Installs Debian's slurm-wlm and munge if they are missing (as root) and starts a cluster on this machine alone: a
+controller and two node daemons, with a key, ports and files of their own. Snakemake sends twelve replicates of an
+experiment (easy digits, the smoke profile) to it, a job for each. One training is killed outright; then a node falls
+with all that runs on it, and comes back once the cluster has missed it. In the end all twelve have to be in the store,
+equal to the bit to those of a local run, and both faults have to have hit something. Writes what happened to slurm.log
+of the build folder; all else but the packages is gone afterwards. Exit code 0 if nothing was lost, 1 if something was,
+2 if there can be no cluster here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' own small files
 
@@ -33,49 +36,71 @@ from aae_lib.experiments import by_name
 from aae_lib.store import REPOSITORY
 
 EXPERIMENT = "mnist_100"
-REPLICATES = 12
+SEEDS = range(12)
 NODES = ("node1", "node2")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "scontrol")
-CONFIGURATION = Path("/etc/slurm/slurm.conf")
-TRAINING = "aae_lib.cli"
-"""What the command line of a training holds."""
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo")
+TRAINING = (sys.executable, "-m", "aae_lib.cli", "train")  # how the process that trains begins
+PATIENCE = 120.0  # seconds that a daemon may take to answer
+PAUSE = 0.5  # seconds between two looks at the cluster
+
+
+# ---- Whether there can be a cluster ----------------------------------------------------------------
+
+
+def install() -> None:
+    """Install Slurm where it is missing. Raises UserError, in one line, where there can be no cluster."""
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        raise UserError("Snakemake's Slurm plugin is missing: pip install -e '.[slurm]'.")
+    if os.geteuid() != 0:
+        raise UserError("only root may start a cluster's daemons; run it as root, in a container.")
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if not missing:
+        return
+    if shutil.which("apt-get") is None:
+        raise UserError(f"{', '.join(missing)} missing, and apt-get too: install Slurm and munge.")
+    command = ["apt-get", "install", "--yes", "--quiet", "slurm-wlm", "munge"]
+    quietly = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, env=quietly, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"'{' '.join(command)}' failed: {last} (try 'apt-get update').")
 
 
 # ---- The cluster -----------------------------------------------------------------------------------
 
 
 def configuration(folder: Path, host: str, ports: tuple[int, ...]) -> str:
-    """slurm.conf of a controller and two nodes with a core each on this machine, all their files in `folder`.
-
-    A node that says nothing for ten seconds is down, and its jobs are queued again; one that comes back is used again.
-    Jobs are remembered for an hour, so that the queue alone, without a database of accounts, tells how they ended.
-    """
+    """slurm.conf of a controller and two nodes of one core each on this machine, all their files in `folder`."""
     controller, *nodes = ports
     lines = [
         "ClusterName=aae",
         f"SlurmctldHost={host}(127.0.0.1)",
         f"SlurmctldPort={controller}",
         "SlurmUser=root",
-        f"AuthInfo=socket={folder}/munge.socket",
+        # After a node fell, its jobs may start anew only when their old credentials have run out.
+        f"AuthInfo=socket={folder}/munge.socket,cred_expire=20",
         f"StateSaveLocation={folder}/state",
         f"SlurmctldPidFile={folder}/controller.pid",
         f"SlurmctldLogFile={folder}/controller.log",
         f"SlurmdSpoolDir={folder}/%n",
         f"SlurmdPidFile={folder}/%n.pid",
         f"SlurmdLogFile={folder}/%n.log",
-        "SlurmdParameters=config_overrides",  # a node has the core that is said below, not all of this machine
-        "ProctrackType=proctrack/linuxproc",
+        "SlurmdParameters=config_overrides",  # a node has the core that is said below, not all of them
+        "ProctrackType=proctrack/linuxproc",  # no cgroups, which a container may not make
         "TaskPlugin=task/none",
+        "MpiDefault=none",
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_CPU",
-        "SlurmdTimeout=10",
+        "SlurmdTimeout=10",  # a node that is silent for so long is down
         "KillWait=5",
-        "MinJobAge=3600",
-        "ReturnToService=2",
+        "ReturnToService=2",  # a node that comes back is used again
         "JobRequeue=1",
+        # Without a database of accounts only the queue tells how a job ended, and it has to remember.
+        "AccountingStorageType=accounting_storage/none",
+        "MinJobAge=3600",
     ]
     lines += [
-        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=4000"
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=2000"
         for name, port in zip(NODES, nodes, strict=True)
     ]
     return "\n".join([*lines, f"PartitionName=cpus Nodes={','.join(NODES)} Default=YES", ""])
@@ -90,6 +115,22 @@ def free_ports(number: int) -> tuple[int, ...]:
     return ports
 
 
+class Job(NamedTuple):
+    """What the queue says of one job."""
+
+    rule: str
+    state: str
+    node: str
+    restarts: int
+
+
+class Process(NamedTuple):
+    """A process that the cluster started."""
+
+    pid: int
+    command: tuple[str, ...]
+
+
 @dataclass
 class Cluster:
     """A Slurm cluster of this machine alone; its files and daemons live and end with it."""
@@ -99,19 +140,27 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """With a mark that all processes of this cluster's jobs inherit."""
-        return os.environ | {"AAE_CLUSTER": str(self.folder), "OMP_NUM_THREADS": "1"}
-
-    def configure(self) -> None:
-        host = socket.gethostname().partition(".")[0]
-        text = configuration(self.folder, host, free_ports(1 + len(NODES)))
-        # Where Slurm's programs look by themselves: a job's steps lose all variables that tell of another place.
-        CONFIGURATION.parent.mkdir(exist_ok=True)
-        with CONFIGURATION.open("x") as file:
-            file.write(text)
+        """What its clients need: where it is told how it looks, and one thread for each training."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH"))}
+        return inherited | {
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+        }
 
     def start(self) -> None:
-        (self.folder / "state").mkdir()
+        """Start the daemons; returns when both nodes are ready. Raises UserError if they never are."""
+        host = socket.gethostname().partition(".")[0]
+        text = configuration(self.folder, host, free_ports(1 + len(NODES)))
+        (self.folder / "slurm.conf").write_text(text)
+        for name in ("state", "bin", *NODES):
+            (self.folder / name).mkdir()
+        # The plugin takes SLURM_CONF from the srun inside a job, for which /etc/slurm tells the same elsewhere.
+        srun = self.folder / "bin" / "srun"
+        srun.write_text(
+            f"#!/bin/sh\nSLURM_CONF='{self.folder}/slurm.conf' exec {shutil.which('srun')} \"$@\"\n"
+        )
+        srun.chmod(0o755)
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
@@ -120,88 +169,92 @@ class Cluster:
             for what in ("socket", "pid-file", "log-file", "seed-file")
         ]
         self.daemon("munge", "munged", "--foreground", "--force", f"--key-file={key}", *places)
-        wait_for("munge", lambda: (self.folder / "munge.socket").exists())
+        wait_for("munge's socket", (self.folder / "munge.socket").exists)
         self.daemon("controller", "slurmctld", "-D")
         for name in NODES:
-            self.node(name)
-        wait_for("two idle nodes", lambda: self.states() == dict.fromkeys(NODES, "idle"))
+            self.start_node(name)
+        wait_for("two idle nodes", lambda: self.nodes() == dict.fromkeys(NODES, "idle"))
 
     def daemon(self, name: str, *command: str) -> None:
-        # A session of its own, so that Ctrl-C reaches this script first.
+        # In a session of its own, so that Ctrl-C reaches this script alone, which then ends them in order.
         with (self.folder / f"{name}.out").open("ab") as out:
             self.daemons[name] = subprocess.Popen(
                 command, env=self.environment, stdout=out, stderr=out, start_new_session=True
             )
 
-    def node(self, name: str) -> None:
+    def start_node(self, name: str) -> None:
         self.daemon(name, "slurmd", "-D", "-N", name)
 
     def ask(self, *command: str) -> str:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         return done.stdout
 
-    def states(self) -> dict[str, str]:
+    def nodes(self) -> dict[str, str]:
         """Node -> idle, allocated, down, …"""
-        lines = self.ask("sinfo", "--noheader", "--Node", "--format=%N %T").split("\n")
-        return {name: state.strip("*") for name, state in (line.split() for line in lines if line)}
+        lines = self.ask("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines()
+        return {name: state.rstrip("*") for name, state in map(str.split, lines)}
 
-    def jobs(self) -> dict[str, tuple[str, str, str]]:
-        """Number of a job -> what it is, its state, its node."""
-        told = self.ask("squeue", "--noheader", "--states=all", "--format=%i|%k|%T|%N")
+    def jobs(self) -> dict[int, Job]:
+        """All jobs that there were, by number."""
+        columns = "JobID:|,Comment:|,State:|,NodeList:|,RestartCnt:|"
+        told = self.ask("squeue", "--noheader", "--states=all", f"--Format={columns}")
         found = {}
-        for number, what, state, node in (line.split("|") for line in told.splitlines()):
-            found[number] = what.removeprefix("rule_").partition("_wildcards")[0], state, node
+        for line in told.splitlines():
+            number, rule, state, node, restarts = line.split("|")[:5]
+            found[int(number)] = Job(rule.removeprefix("rule_"), state, node, int(restarts))
+        return dict(sorted(found.items()))
+
+    def processes(self, node: str | None = None) -> list[Process]:
+        """All processes of the cluster, or of one node: its daemon, the keepers of its jobs, the jobs."""
+        ours = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if ours in environment and (node is None or self.is_on(node, folder, environment)):
+                    found.append(Process(int(folder.name), tuple(command)))
         return found
 
-    def trainings(self, node: str) -> list[int]:
-        """The processes on `node` that train."""
-        return [pid for pid, command in self.processes(node) if TRAINING in command]
+    def is_on(self, node: str, process: Path, environment: list[bytes]) -> bool:
+        """Whether a process of the cluster runs on `node`: a job is told so, and a daemon writes to the node's log."""
+        if f"SLURMD_NODENAME={node}".encode() in environment:
+            return True
+        for file in (process / "fd").iterdir():
+            with suppress(OSError):  # it has been closed
+                if os.readlink(file) == f"{self.folder}/{node}.log":
+                    return True
+        return False
 
-    def processes(self, node: str | None = None) -> Iterator[tuple[int, str]]:
-        """Process numbers and command lines of all that jobs of this cluster started, on one node or on all."""
-        marks = {f"AAE_CLUSTER={self.folder}".encode()}
-        if node:
-            marks.add(f"SLURMD_NODENAME={node}".encode())
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                environment = set((folder / "environ").read_bytes().split(b"\0"))
-                if marks <= environment and any(
-                    e.startswith(b"SLURM_JOB_ID=") for e in environment
-                ):
-                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    yield int(folder.name), command
+    def training(self, node: str, seed: int) -> Process | None:
+        """The process on `node` that trains this replicate."""
+        for process in self.processes(node):
+            if process.command[: len(TRAINING)] == TRAINING:
+                at = process.command.index("--seeds")
+                if process.command[at + 1] == str(seed):
+                    return process
+        return None
 
     def fell(self, node: str) -> None:
         """Kill a node's daemon and all that runs on it, as if its power had gone."""
-        running = [pid for pid, _ in self.processes(node)]
-        # First what would tell the controller of the others' end.
-        watchers = {p for pid in running for p, name in ancestors(pid) if name == "slurmstepd"}
-        for pid in [self.daemons[node].pid, *watchers, *running]:
-            kill(pid)
+        self.daemons[node].kill()
+        # Then the keepers of the jobs, so that nobody is left to tell the controller that the jobs died.
+        while alive := [p for p in self.processes(node) if p.pid != self.daemons[node].pid]:
+            for process in sorted(alive, key=lambda p: not p.command[0].startswith("slurmstepd")):
+                kill(process.pid)
         self.daemons[node].wait()
 
     def stop(self) -> None:
+        """End all of it."""
         for name in (*NODES, "controller", "munge"):
             if process := self.daemons.get(name):
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(10)
                 process.kill()
-        for pid, _ in list(self.processes()):
-            kill(pid)
-        CONFIGURATION.unlink()
-
-
-def ancestors(pid: int) -> Iterator[tuple[int, str]]:
-    """Number and name of a process, of its parent, of that one's parent, and so on."""
-    while pid > 1:
-        try:
-            status = Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            return
-        found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        yield pid, found["Name"]
-        pid = int(found["PPid"])
+                process.wait()
+        for process in self.processes():
+            kill(process.pid)
 
 
 def kill(pid: int) -> None:
@@ -209,20 +262,20 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(what: str, there: Callable[[], bool], seconds: float = 120) -> None:
-    """Return once `there()`; raises UserError if that takes longer."""
-    end = time.monotonic() + seconds
+def wait_for(what: str, there: Callable[[], bool]) -> None:
+    """Return once `there()`; raises UserError if that takes too long."""
+    end = time.monotonic() + PATIENCE
     while not there():
         if time.monotonic() > end:
-            raise UserError(f"{what} did not come within {seconds:.0f} s")
-        time.sleep(0.2)
+            raise UserError(f"{what} did not come within {PATIENCE:.0f} s.")
+        time.sleep(PAUSE)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Cluster]:
+    """A cluster with its files in `folder`, which ends however its use ends."""
     folder.mkdir()
     cluster = Cluster(folder)
-    cluster.configure()
     try:
         cluster.start()
         yield cluster
@@ -230,27 +283,7 @@ def running(folder: Path) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def install() -> None:
-    """Install Slurm where it is not; raises UserError where that cannot be done."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if os.geteuid():
-        raise UserError(
-            "a cluster's daemons need root; run it as root, in a container for instance."
-        )
-    if CONFIGURATION.exists():
-        raise UserError(f"{CONFIGURATION} is there: this machine belongs to a cluster already.")
-    if missing and shutil.which("apt-get") is None:
-        raise UserError(f"{missing[0]} is missing, and so is apt-get; install Slurm and munge.")
-    if missing:
-        command = ["apt-get", "install", "--yes", "--quiet", "slurm-wlm", "munge"]
-        quietly = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run(command, env=quietly, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise UserError(f"{' '.join(command)} failed: {last} ('apt-get update' first?)")
-
-
-# ---- The sweep -------------------------------------------------------------------------------------
+# ---- The sweep, and what is done to it -------------------------------------------------------------
 
 
 @dataclass
@@ -268,118 +301,141 @@ class Transcript:
 def sweep(
     cluster: Cluster, targets: list[Path], digits: Path, places: Mapping[str, str]
 ) -> subprocess.Popen:
-    """Snakemake, which sends a job for each of `targets` to the cluster."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += [
-        "--directory",
-        str(cluster.folder),
-        "--nolock",
-        "--executor",
-        "slurm",
-        "--jobs",
-        "4",
-    ]
-    # Without a database of accounts the queue tells how a job ended. A job that failed is sent again; one whose node
-    # fell is queued again by Slurm itself.
-    command += [
-        "--slurm-no-account",
-        "--slurm-status-command",
-        "squeue",
-        "--slurm-requeue",
-        "--retries",
-        "3",
-    ]
-    command += [
-        "--slurm-init-seconds-before-status-checks",
-        "5",
-        "--seconds-between-status-checks",
-        "5",
-    ]
-    command += ["--default-resources", "slurm_partition=cpus", "mem_mb=1000", "runtime=30"]
-    command += [
-        "--config",
-        "profile=smoke",
-        f"replicates={REPLICATES}",
-        "threads=1",
-        f"data={digits}",
-    ]
+    """Snakemake, which sends a job for each of `targets` to the cluster; what it says goes to snakemake.out."""
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"),
+        "--directory", str(cluster.folder), "--nolock", "--rerun-incomplete",
+        "--executor", "slurm", "--jobs", "4",
+        # A job that failed is sent again; one whose node fell is queued again by Slurm itself.
+        "--retries", "3", "--slurm-requeue",
+        # Neither accounts nor their database here; and jobs of seconds are looked at more often than hourly ones.
+        "--slurm-no-account", "--slurm-status-command", "squeue",
+        "--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "5",
+        "--default-resources", "slurm_partition=cpus", "mem_mb=1000", "runtime=30",
+        "--config", "profile=smoke", f"replicates={len(SEEDS)}", "threads=1", f"data={digits}",
+        "--", *map(str, targets),
+    ]  # fmt: skip
+    env = cluster.environment | places
     with (cluster.folder / "snakemake.out").open("wb") as out:
-        return subprocess.Popen(
-            [*command, "--", *map(str, targets)],
-            env=cluster.environment | places, stdout=out, stderr=out, start_new_session=True,
-        )  # fmt: skip
+        return subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
 
 
-def hurt(cluster: Cluster, snakemake: subprocess.Popen, transcript: Transcript) -> dict[str, bool]:
-    """Watch the sweep to its end; kill a training, then a node, and bring the node back. Which of it happened."""
-    seen: dict[str, tuple[str, str, str]] = {}
-    nodes: dict[str, str] = {}
-    done = {"a training was killed": False, "a node fell": False, "it came back": False}
-    killed = None
-    while snakemake.poll() is None:
+@dataclass
+class Faults:
+    """What is done to the cluster: first a training is killed, then a node. And whether it hit."""
+
+    cluster: Cluster
+    targets: Mapping[int, Path]
+    say: Callable[[str], None]
+    killed: int | None = None  # the job whose training was killed
+    fell: int | None = None  # the job that the node ran when it fell
+    back: bool = False  # whether the node came back
+
+    def steps(self) -> Iterator[None]:
+        """Do it, in order; yields where there is something to wait for."""
+        while self.killed is None:
+            yield
+            self.kill_a_training(NODES[0])
+        while self.fell is None:
+            yield
+            self.fell_a_node(NODES[1])
+        while self.cluster.nodes().get(NODES[1]) != "down":
+            yield
+        self.say(f"started the daemon of {NODES[1]} again")
+        self.cluster.start_node(NODES[1])
+        while self.cluster.nodes().get(NODES[1]) == "down":
+            yield
+        self.back = True
+
+    def victim(self, node: str) -> tuple[int, int, Process] | None:
+        """Job, seed and process of a training that is under way on `node`: it holds its run, which is not there yet."""
+        for number, job in self.cluster.jobs().items():
+            if job.state == "RUNNING" and job.node == node and job.rule.startswith("train_"):
+                seed = int(job.rule.rpartition("_")[2])
+                path = self.targets[seed]
+                under_way = (path.parent / "lock").exists() and not path.exists()
+                if under_way and (process := self.cluster.training(node, seed)):
+                    return number, seed, process
+        return None
+
+    def kill_a_training(self, node: str) -> None:
+        if found := self.victim(node):
+            number, seed, process = found
+            kill(process.pid)
+            # A kill that came when the run had just ended would show nothing: then another one is killed.
+            if not self.targets[seed].exists():
+                self.say(f"KILLED the training of seed {seed}, job {number} on {node} (SIGKILL)")
+                self.killed = number
+
+    def fell_a_node(self, node: str) -> None:
+        if found := self.victim(node):
+            number, seed, _ = found
+            self.cluster.fell(node)
+            ran = f"job {number} with seed {seed}"
+            self.say(f"KILLED {node}: its daemon and all that ran on it, {ran} (SIGKILL)")
+            self.fell = number
+
+    def missed(self) -> list[str]:
+        """What did not happen as it should; empty if both faults hit and were made good."""
+        jobs, lines = self.cluster.jobs(), []
+        if self.killed is None:
+            lines.append("no training was killed: the sweep was over before")
+        elif jobs[self.killed].state != "FAILED":
+            lines.append(f"job {self.killed} ended as {jobs[self.killed].state} though killed")
+        if self.fell is None:
+            lines.append("no node fell: the sweep was over before")
+        elif jobs[self.fell].restarts == 0:
+            lines.append(f"job {self.fell} was not queued again when its node fell")
+        if self.fell is not None and not self.back:
+            lines.append("the node that fell did not come back")
+        return lines
+
+
+def watch(snakemake: subprocess.Popen, faults: Faults) -> None:
+    """Tell each change of a job or a node until the sweep ends, and take the faults a step further each time."""
+    cluster, say = faults.cluster, faults.say
+    jobs: dict[int, Job] = {}
+    nodes = cluster.nodes()
+    steps = faults.steps()
+    while True:
+        over = snakemake.poll() is not None  # asked first, so that the last changes are told
         for number, job in cluster.jobs().items():
-            if seen.get(number) != job:
-                what, state, node = seen[number] = job
-                transcript.say(f"job {number:3} {what:24} {state:10} {node}")
-        for name, state in cluster.states().items():
-            if nodes.get(name) not in (None, state) and "down" in (nodes[name], state):
-                transcript.say(f"{name} is {state}")
-                done["it came back"] |= done["a node fell"] and state != "down"
+            if jobs.get(number) != job:
+                again = f"restarts: {job.restarts}" if job.restarts else ""
+                say(f"job {number:2}  {job.rule:20} {job.state:10} {job.node:5}  {again}".rstrip())
+                jobs[number] = job
+        for name, state in cluster.nodes().items():
+            if nodes.get(name) != state and "down" in (nodes.get(name), state):
+                say(f"{name} is {state}")
             nodes[name] = state
-        ended = [number for number, job in seen.items() if job[1] == "COMPLETED"]
-        first, second = NODES
-        if (
-            not done["a training was killed"]
-            and len(ended) >= 3
-            and (pids := cluster.trainings(first))
-        ):
-            killed = next((n for n, job in seen.items() if job[1:] == ("RUNNING", first)), None)
-            kill(pids[0])
-            transcript.say(f"KILLED the training of job {killed} on {first} (SIGKILL)")
-            done["a training was killed"] = True
-        elif (
-            done["a training was killed"] and not done["a node fell"] and cluster.trainings(second)
-        ):
-            transcript.say(f"KILLED {second}: its daemon and all that runs on it (SIGKILL)")
-            cluster.fell(second)
-            done["a node fell"] = True
-        elif (
-            done["a node fell"]
-            and nodes[second] == "down"
-            and cluster.daemons[second].poll() is not None
-        ):
-            transcript.say(f"started the daemon of {second} again")
-            cluster.node(second)
-        time.sleep(0.2)
-    transcript.say(f"snakemake ended with {snakemake.returncode}")
-    return done
+        if over:
+            say(f"snakemake ended with exit code {snakemake.returncode}")
+            return
+        next(steps, None)
+        time.sleep(PAUSE)
 
 
 def last_words(folder: Path) -> str:
-    """The ends of what snakemake said and of the log of the job that wrote last."""
-    logs = sorted(
-        folder.glob(".snakemake/slurm_logs/**/*.log"), key=lambda path: path.stat().st_mtime
-    )
-    told = [
-        path.read_text(errors="replace")[-3000:] for path in (folder / "snakemake.out", *logs[-1:])
-    ]
-    return "\n\n".join(told)
+    """The ends of what snakemake said, and of the log of the job that wrote last."""
+    logs = sorted(folder.glob(".snakemake/slurm_logs/**/*.log"), key=lambda p: p.stat().st_mtime)
+    told = (folder / "snakemake.out", *logs[-1:])
+    return "\n\n".join(path.read_text(errors="replace")[-3000:] for path in told)
 
 
-def differing(ours: Mapping[int, object], theirs: Mapping[int, object]) -> list[str]:
-    """What the two stores do not share, a line for each replicate; empty if all replicates are in both and equal."""
-    lines = []
-    for seed in range(REPLICATES):
-        if seed not in ours or seed not in theirs:
-            where = "the cluster's" if seed not in ours else "the local"
-            lines.append(f"seed {seed} is not in {where} store")
-        elif ours[seed] != theirs[seed]:
-            lines.append(f"seed {seed} differs")
-    return lines
+# ---- What is compared ------------------------------------------------------------------------------
+
+
+def last_checkpoints(digits: Path, runs: Path) -> dict[int, Path]:
+    """Seed -> where its run ends in the store `runs`."""
+    length = profile("smoke")
+    experiment = length.experiment_on(by_name(EXPERIMENT), str(digits))
+    epochs = length.epochs_of(experiment)
+    paths = {seed: store.checkpoint_path(experiment, seed, epochs) for seed in SEEDS}
+    return {seed: runs / path.relative_to(store.runs_root()) for seed, path in paths.items()}
 
 
 def contents(paths: Mapping[int, Path]) -> dict[int, object]:
-    """Seed -> sum of the weights, and history, for every checkpoint that is there and whole."""
+    """Seed -> sum of the weights, and history, of each checkpoint that is there. Raises UserError for a damaged one."""
     from safetensors import safe_open
 
     found = {}
@@ -391,72 +447,73 @@ def contents(paths: Mapping[int, Path]) -> dict[int, object]:
     return found
 
 
-def checkpoints(digits: Path, runs: Path) -> dict[int, Path]:
-    """Seed -> where its run ends in the store `runs`."""
-    length = profile("smoke")
-    experiment = length.experiment_on(by_name(EXPERIMENT), str(digits))
-    os.environ["AAE_RUNS"] = str(runs)
-    return {
-        seed: store.checkpoint_path(experiment, seed, length.epochs_of(experiment))
-        for seed in range(REPLICATES)
-    }
+def differing(cluster: Mapping[int, object], local: Mapping[int, object]) -> list[str]:
+    """What the two stores do not share, a line for each replicate; empty if all are in both and equal."""
+    lines = []
+    for seed in SEEDS:
+        absent = [
+            name for name, there in (("cluster's", cluster), ("local", local)) if seed not in there
+        ]
+        if absent:
+            lines += [f"seed {seed} is not in the {name} store" for name in absent]
+        elif cluster[seed] != local[seed]:
+            lines.append(f"seed {seed} is not the same in both stores")
+    return lines
+
+
+def train_locally(digits: Path, environment: Mapping[str, str]) -> None:
+    """The same replicates without a cluster, one after the other, in a process that has a thread too."""
+    command = [*TRAINING, EXPERIMENT, "--profile", "smoke", "--seeds", f"0-{SEEDS[-1]}", "--quiet"]
+    command += ["--device", "cpu", "--data", str(digits)]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        raise UserError(f"the local training failed with exit code {done.returncode}.")
+
+
+def run(root: Path, transcript: Transcript) -> list[str]:
+    """All of it, in the folder `root`; what was lost. Raises UserError if there can be no cluster."""
+    from conftest import write_digits
+
+    install()
+    digits = write_digits(root / "digits.npz")
+    places = {f"AAE_{n}": str(root / n.lower()) for n in ("RUNS", "BUILD", "DATA")}
+    targets = last_checkpoints(digits, root / "runs")
+    with running(root / "cluster") as cluster:
+        version = cluster.ask("sbatch", "--version").split()[-1]
+        transcript.say(f"Slurm {version}: {' and '.join(NODES)} are idle")
+        faults = Faults(cluster, targets, transcript.say)
+        snakemake = sweep(cluster, list(targets.values()), digits, places)
+        watch(snakemake, faults)
+        missed = faults.missed()
+        if snakemake.returncode:
+            missed.append("snakemake failed")
+            print(last_words(cluster.folder), file=sys.stderr)
+    local = os.environ | places | {"AAE_RUNS": str(root / "local"), "OMP_NUM_THREADS": "1"}
+    train_locally(digits, local)
+    transcript.say(f"the same {len(SEEDS)} trained without a cluster")
+    return missed + differing(contents(targets), contents(last_checkpoints(digits, root / "local")))
 
 
 def main() -> int:
     """Run the sweep, hurt it, compare; returns the exit code."""
     argparse.ArgumentParser(prog="make slurm", description=__doc__).parse_args()
-    from conftest import write_digits
-
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that daemons end
     transcript = Transcript()
-    with tempfile.TemporaryDirectory(prefix="aae-slurm-") as name:
-        root = Path(name)
-        root.chmod(0o755)  # munge wants to be reached
-        digits = write_digits(root / "digits.npz")
-        places = {f"AAE_{n}": str(root / n.lower()) for n in ("RUNS", "BUILD", "DATA")}
+    with tempfile.TemporaryDirectory(prefix="aae-slurm-", ignore_cleanup_errors=True) as name:
         try:
-            install()
-            with running(root / "cluster") as cluster:
-                transcript.say(
-                    f"{cluster.ask('sbatch', '--version').strip()}: {', '.join(NODES)} are idle"
-                )
-                targets = checkpoints(digits, Path(places["AAE_RUNS"]))
-                snakemake = sweep(cluster, list(targets.values()), digits, places)
-                try:
-                    done = hurt(cluster, snakemake, transcript)
-                finally:
-                    kill(snakemake.pid)
-                if snakemake.returncode:
-                    print(last_words(cluster.folder))
-                    return 1
+            lost = run(Path(name), transcript)
         except UserError as error:
             print(f"slurm: {error}", file=sys.stderr)
             return 2
-        local = {**os.environ, **places, "AAE_RUNS": str(root / "local"), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "aae_lib.cli", "train", EXPERIMENT, "--profile", "smoke"]
-        command += [
-            "--seeds",
-            f"0-{REPLICATES - 1}",
-            "--device",
-            "cpu",
-            "--quiet",
-            "--data",
-            str(digits),
-        ]
-        subprocess.run(command, cwd=REPOSITORY, env=local, check=True, stdout=subprocess.DEVNULL)
-        transcript.say("the same twelve trained without a cluster")
-        ours = contents(targets)
-        missed = differing(ours, contents(checkpoints(digits, root / "local")))
-        missed += [
-            f"it did not happen that {what}" for what, happened in done.items() if not happened
-        ]
-    for line in missed or [
-        f"all {REPLICATES} replicates are in the store, equal to the local ones to the bit"
-    ]:
+    every = f"all {len(SEEDS)} replicates are in the store, equal to the bit to the local ones"
+    for line in lost or [every]:
         transcript.say(line)
     path = store.build_root() / "slurm.log"
     store.write_atomically(path, "\n".join([*transcript.lines, ""]).encode())
     print(f"written: {path}")
-    return 1 if missed else 0
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":
