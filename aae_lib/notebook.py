@@ -102,6 +102,7 @@ class Chapter:
             device=self.device,
         )
         for run in runs:
+            run.model.cpu()  # where chapters draw and measure; the Parzen estimate takes what it needs to the device
             self.runs.append({
                 "experiment": experiment.name,
                 "hash": run.experiment.hash,

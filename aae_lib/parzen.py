@@ -10,6 +10,7 @@ as few passes over that tile as there can be while it is in the cache.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -283,7 +284,7 @@ def curve_of(
     key = json.dumps([_digest(weights), _digest(points), list(counts), list(sigmas)])
     name = hashlib.sha256(key.encode()).hexdigest()[:12]
     return curve(
-        run.model.to(choose_device(device)).sample,
+        copy.deepcopy(run.model).to(choose_device(device)).sample,
         counts,
         points,
         sigmas,
