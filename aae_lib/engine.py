@@ -349,7 +349,7 @@ class Program:
         return Draws(self.drawn, self.device)
 
     def _capture(self) -> None:
-        """Record one iteration as a CUDA graph. Not yet run on a GPU."""
+        """Record one iteration as a CUDA graph."""
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)

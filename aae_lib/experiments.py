@@ -147,7 +147,7 @@ _CLASSIFIER = replace(
 )
 
 # §5, A.2.2: house numbers in colour. Batch norm in all layers of the autoencoder, dropout of the input, lower rates.
-# The paper gives neither sizes nor initial weights: those were chosen on validation images (chapter 07).
+# The paper gives neither sizes nor initial weights: A.2.1's sizes; weights chosen on validation images (chapter 07).
 _SVHN = replace(
     _SEMI_SUPERVISED,
     name="svhn_1000",
@@ -249,7 +249,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         replace(_CLASSIFIER, name="nn_all", labels="all"),
         _SVHN,
         _SVHN_CLASSIFIER,
-        replace(_SVHN_CLASSIFIER, name="nn_svhn_all", labels="all"),
+        # §4, Fig 7b: who judges whether the decoder heeds the label. The paper had no such judge.
+        replace(_SVHN_CLASSIFIER, name="nn_svhn_all", paper="§4, A.2.2, Fig 7b", labels="all"),
         _CLUSTERING,
         replace(
             _CLUSTERING,

@@ -247,13 +247,19 @@ def probe(
 
 
 def explained_by_column(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
-    """Share of the variance of images (n, h, w[, 3]) that reconstructions explain, by column of pixels: (w,).
+    """`explained` of images (n, h, w[, 3]) by column of pixels: (w,). Paper: §4, the digits beside the middle one."""
+    columns = range(images.shape[2])
+    return np.array([explained(images[:, :, c], reconstructions[:, :, c]) for c in columns])
+
+
+def explained(images: np.ndarray, reconstructions: np.ndarray) -> float:
+    """Share of the variance of images that reconstructions explain; NaN where there is no variance.
 
     Both are given less the mean image, so that the mean itself explains 0, a perfect copy 1; what is worse than the
-    mean is negative. Paper: §4, the digits beside the one in the middle.
+    mean is negative.
     """
-    others = tuple(axis for axis in range(images.ndim) if axis != 2)
-    return 1 - ((reconstructions - images) ** 2).sum(others) / (images**2).sum(others)
+    variance = (images**2).sum()
+    return float(1 - ((reconstructions - images) ** 2).sum() / variance) if variance else math.nan
 
 
 def arc_walk(stops: Tensor, steps: int) -> Tensor:

@@ -39,6 +39,14 @@ def _same_numbers_each_time() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Models of float64, in which roundings stay too small to matter."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(scope="session")
 def mnist() -> data.Dataset:
     """The real MNIST, fetched if need be; without it the test is skipped, with the reason."""

@@ -23,13 +23,6 @@ CHAOTIC = ("clusters_16", "clusters_30", "fig11_c")
 """With their own initial weights: one weight moved by one rounding changes a run alone by up to 0.0035 in 50 steps."""
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def variant(name: str) -> Experiment:
     base, changes = VARIANTS[name]
     experiment = replace(by_name(base), hidden=20, **changes)

@@ -1,4 +1,9 @@
-"""What only a GPU can show. Skipped without one; the CPU's tests cover the same code path for path."""
+"""What only a GPU can show. Skipped without one; the CPU's tests cover the same code path for path.
+
+Two ways to the same weights are compared in double precision: in single, a rounding grows within fifty iterations of
+some experiments (test_engine's CHAOTIC; on an H200 those of the NN baselines, too), and kernels round differently
+inside a captured graph and outside.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +25,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 @needs_gpu
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_run_on_the_gpu_starts_from_the_cpu_s_weights_and_resumes_to_its_own_bits(
-    name: str, digits_archive, tmp_path, monkeypatch
+def test_a_run_on_the_gpu_starts_from_the_cpu_s_weights_and_resumes_to_its_own(
+    name: str, digits_archive, tmp_path, monkeypatch, double_precision
 ) -> None:
     dataset = data.load(str(digits_archive))
     e = replace(by_name(name), hidden=50)
@@ -38,7 +43,7 @@ def test_a_run_on_the_gpu_starts_from_the_cpu_s_weights_and_resumes_to_its_own_b
         ends.append(run.model.state_dict())
         assert run.provenance["hardware"]["accelerator"]
     for key, value in ends[0].items():
-        assert torch.allclose(value, ends[1][key], rtol=1e-4, atol=1e-6), key
+        assert torch.allclose(value, ends[1][key], rtol=1e-7, atol=1e-9), key
 
 
 def small(name: str) -> Experiment:
@@ -49,29 +54,29 @@ def small(name: str) -> Experiment:
 @needs_gpu
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_captured_iteration_trains_what_the_plain_one_trains(
-    name: str, digits_archive, monkeypatch
+    name: str, digits_archive, monkeypatch, double_precision
 ) -> None:
     """Over three epochs, with a change of rates, so that it is captured twice."""
-    torch.set_float32_matmul_precision("highest")
     dataset = data.load(str(digits_archive))
     captured = trained(program(small(name), dataset, 0, device="cuda"), iterations=48)
     assert captured.graph is not None
     monkeypatch.setattr(engine, "WARM_UP", 10**9)
     plain = trained(program(small(name), dataset, 0, device="cuda"), iterations=48)
     assert plain.graph is None
-    assert (vector(plain) - vector(captured)).norm() < 1e-4 * vector(plain).norm()
-    assert captured.costs()[0] == pytest.approx(plain.costs()[0], rel=1e-3)
+    assert (vector(plain) - vector(captured)).norm() < 1e-8 * vector(plain).norm()
+    assert captured.costs()[0] == pytest.approx(plain.costs()[0], rel=1e-6)
 
 
 @needs_gpu
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_replicate_in_company_equals_the_same_seed_alone(name: str, digits_archive) -> None:
-    torch.set_float32_matmul_precision("highest")
+def test_a_replicate_in_company_equals_the_same_seed_alone(
+    name: str, digits_archive, double_precision
+) -> None:
     dataset, seeds = data.load(str(digits_archive)), (0, 1, 5)
     together = trained(program(small(name), dataset, *seeds, device="cuda"), iterations=32)
     for i, seed in enumerate(seeds):
         alone = vector(trained(program(small(name), dataset, seed, device="cuda"), iterations=32))
-        assert (alone - vector(together, i)).norm() < 1e-4 * alone.norm()
+        assert (alone - vector(together, i)).norm() < 1e-8 * alone.norm()
 
 
 @needs_gpu

@@ -11,7 +11,10 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from statistics import median
 
 import torch
 from training import PIXELS, SEMI_SUPERVISED, noise
@@ -61,17 +64,17 @@ def copied_bytes_per_second() -> float:
     """Bytes read and written in a second by a copy of 2 GiB from one place on the device to another."""
     source = torch.rand(2**29, device="cuda")
     target = torch.empty_like(source)
-    seconds = median_seconds(lambda: target.copy_(source), calls=5)
+    seconds = median_seconds(lambda: target.copy_(source))
     return 2 * source.nbytes / seconds
 
 
 def measured(experiment: Experiment, replicates: int, bandwidth: float) -> dict[str, object]:
     """Seconds of one iteration of all replicates, captured and not, and what follows from them."""
     captured = program(experiment, replicates)
-    seconds = median_seconds(captured.advance)
+    seconds = median_seconds(partial(turn, captured, CALLS)) / CALLS
     plain = program(experiment, replicates)
-    plain.captures = False
-    launched = median_seconds(plain.advance, calls=20)
+    plain.captures, plain.graph = False, None
+    launched = median_seconds(partial(turn, plain, CALLS)) / CALLS
     steps = experiment.epochs * (IMAGES // experiment.batch_size)
     return {
         "experiment": experiment.name,
@@ -100,6 +103,13 @@ def program(experiment: Experiment, replicates: int) -> Program:
     return made
 
 
+def turn(program: Program, steps: int) -> None:
+    """Some iterations from the epoch's first one on."""
+    program.position.zero_()
+    for _ in range(steps):
+        program.advance()
+
+
 def least_bytes(program: Program) -> int:
     """Bytes of the weights that an iteration moves if nothing but them moves, each once for each use.
 
@@ -113,26 +123,24 @@ def least_bytes(program: Program) -> int:
     return 8 * sum(sizes.values()) + 2 * sizes.get("discriminator", 0)
 
 
-def median_seconds(call, calls: int = CALLS) -> float:
-    """Seconds of one call on the device: the median over some turns of `calls` each."""
+def median_seconds(call: Callable[[], object]) -> float:
+    """Seconds that the device takes for one call: the median over some turns."""
     call()
     taken = []
     for _ in range(TURNS):
         torch.cuda.synchronize()
         started = time.perf_counter()
-        for _ in range(calls):
-            call()
+        call()
         torch.cuda.synchronize()
-        taken.append((time.perf_counter() - started) / calls)
-    return sorted(taken)[TURNS // 2]
+        taken.append(time.perf_counter() - started)
+    return median(taken)
 
 
 def kernels(experiment: Experiment, replicates: int) -> None:
     """Print the kernels that take most of a captured iteration."""
     captured = program(experiment, replicates)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for _ in range(20):
-            captured.advance()
+        turn(captured, 20)
         torch.cuda.synchronize()
     averages = profile.key_averages()
     print(averages.table(sort_by="cuda_time_total", row_limit=25, max_name_column_width=90))
