@@ -8,6 +8,7 @@ A run's target is its checkpoint in the run store, so what is there is never tra
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 
 from aae_lib import data, mat, store
@@ -32,9 +33,15 @@ def trained_on(name):
     return DATA if source == "mnist" else source
 
 
+@cache
+def configured(name):
+    """An experiment on its data set, which is read once for all seeds."""
+    return LENGTH.experiment_on(by_name(name), trained_on(name))
+
+
 def run(name, seed):
     """The checkpoint at which a run of this profile ends."""
-    experiment = LENGTH.experiment_on(by_name(name), trained_on(name))
+    experiment = configured(name)
     return str(REPOSITORY / store.checkpoint_path(experiment, seed, LENGTH.epochs_of(experiment)))
 
 
@@ -55,6 +62,11 @@ def needed(wildcards):
     if wildcards.chapter == "10_conclusion":
         return [chapter for chapter in EXECUTED if chapter.stem != wildcards.chapter]
     return [RUNS[name, seed] for name in SHOWN[wildcards.chapter] for seed in SEEDS]
+
+
+localrules:  # seconds each: not worth a place in a cluster's queue
+    book,
+    data,
 
 
 EXECUTED = [BUILD / "chapters" / f"{chapter}.ipynb" for chapter in CHAPTERS]

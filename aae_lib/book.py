@@ -15,6 +15,7 @@ import argparse
 import ast
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -40,6 +41,12 @@ METADATA = "aae"
 
 TESTED = ("faults.json", "slurm.log")
 """What `make faults` and `make slurm` leave in the build folder."""
+
+PROGRESS = re.compile(r"^[^\n]*?%\|(?:[^\n]*?\[[^]\n]*\]|[^\n]*)")
+"""One state of one of tqdm's bars, behind the carriage return that puts it in the place of the last one."""
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a file raises that is not the JSON that was written."""
 
 README_BLOCK = ("<!-- results: made by 'make publish' -->", "<!-- end of results -->")
 
@@ -302,17 +309,92 @@ def _tidy(notebook: NotebookNode, about: dict[str, Any]) -> None:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = ["injected-parameters", "remove-cell"]
         if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+            cell.outputs = [output for output in map(_without_bars, cell.outputs) if output]
 
 
-def _is_progress(output: NotebookNode) -> bool:
-    """Whether an output is a piece of a progress bar: thousands of them say what a run's provenance says."""
+def _without_bars(output: NotebookNode) -> NotebookNode | None:
+    """An output without progress bars, of which thousands say what a run's provenance says; None if nothing is left."""
     if output.get("name") != "stderr":
-        return False
-    return "\r" in output.text or not output.text.strip()
+        return output
+    first, *states = output.text.split("\r")
+    text = first + "".join(PROGRESS.sub("", state) for state in states)
+    if not text.strip():
+        return None
+    output.text = text
+    return output
+
+
+def reword(project: Project, chapter: str) -> Path:
+    """Give an executed chapter today's prose; returns the executed copy, `_build/chapters/<chapter>.ipynb`.
+
+    Text, captions and tags are those of the source as it is now; outputs and results stay. The copy is this machine's,
+    or else the published one. Raises UserError where code has changed, whose outputs would not be its own, and for a
+    pair that disagrees.
+    """
+    import nbformat
+
+    _refuse_torn_pair(project, chapter)
+    target = project.chapters / f"{chapter}.ipynb"
+    tracked = not target.exists()
+    executed = project.published / target.name if tracked else target
+    notebook, about = _executed(executed)
+    profile_name = about["parameters"].get("profile", "quick")
+    path = project.results(profile_name, chapter)
+    results = project.published_results / path.name if tracked else path
+    try:
+        content = json.loads(results.read_bytes())
+        theirs = content["parameters"], content["source_sha256"]
+    except UNREADABLE as error:
+        raise UserError(f"{chapter} has no results that can be read ({error}).") from None
+    if theirs != (about["parameters"], about["source_sha256"]):
+        raise UserError(f"{results} comes from another execution than {executed}.")
+    injected = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
+    ran = [c for c in notebook.cells if c.cell_type == "code" and c not in injected]
+    source = nbformat.read(project.source(chapter).with_suffix(".ipynb"), as_version=4)
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    for before, now in itertools.zip_longest(ran, code):
+        if before is None or now is None or before.source != now.source:
+            where = _first_line((now or before).source)
+            raise UserError(
+                f"{chapter}: the cell '{where}' is not the one that was executed. Only prose can be exchanged; "
+                f"run 'make chapter CHAPTER={chapter} PROFILE={profile_name}' again."
+            )
+    outputs = iter(ran)
+    notebook.cells = []
+    for cell in source.cells:
+        if cell.cell_type == "code":
+            executed_cell = next(outputs)
+            executed_cell.metadata = cell.metadata
+            cell = executed_cell
+        notebook.cells.append(cell)
+        if "parameters" in cell.metadata.get("tags", []):
+            notebook.cells += injected
+    digest = source_sha256(project, chapter)
+    notebook.metadata[METADATA] = about | {"source_sha256": digest}
+    text = json.dumps(content | {"source_sha256": digest}, indent=1, allow_nan=False)
+    store.write_atomically(path, text.encode() + b"\n")
+    store.write_atomically(target, nbformat.writes(notebook).encode())
+    return target
 
 
 # -------------------------------------------------------------------------------------------- check
+
+
+def _executed(path: Path) -> tuple[NotebookNode, dict[str, Any]]:
+    """An executed copy, and what it says of its execution. Raises UserError if it is none."""
+    import nbformat
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        about = dict(notebook.metadata[METADATA])
+        complete = isinstance(about["parameters"], dict) and "source_sha256" in about
+    # A damaged file makes nbformat raise its own kinds, those of json and of jsonschema.
+    except Exception as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise UserError(f"{path} is not a chapter executed by 'make chapter' ({reason}).") from None
+    if not complete:
+        raise UserError(f"{path} does not say from which source and parameters it was executed.")
+    return notebook, about
 
 
 def check_executed(project: Project, path: Path) -> dict[str, Any]:
@@ -321,15 +403,9 @@ def check_executed(project: Project, path: Path) -> dict[str, Any]:
     Refused are an error output, a code cell that has not run or not in its order, and a source that
     has changed since.
     """
-    import nbformat
-
     chapter = path.stem
-    try:
-        notebook = nbformat.read(path, as_version=4)
-        about = dict(notebook.metadata[METADATA])
-        parameters, digest = about["parameters"], about["source_sha256"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a chapter executed by 'make chapter' ({error}).") from None
+    notebook, about = _executed(path)
+    parameters, digest = about["parameters"], about["source_sha256"]
     remedy = (
         f"Run 'make chapter CHAPTER={chapter} PROFILE={parameters.get('profile', 'quick')}' again."
     )
@@ -476,8 +552,8 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
     All of this machine's chapters if `names` is empty; what `make bench`, `make faults` and `make slurm` left in the
     build folder goes along. Everything is checked before anything is written. Raises UserError for a chapter that is
     not to be shown, a smoke run, a seed other than 0, data other than MNIST, results of another execution, a damaged
-    bench or one without curves, a damaged table of faults, and, unless `force`, a shorter profile than the published
-    one.
+    bench or one without curves, a damaged table of faults, a path of this machine, published evidence that was changed
+    by hand, and, unless `force`, a shorter profile or fewer epochs than those of the published one.
     """
     from aae_lib import bench, verify
 
@@ -493,12 +569,7 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
         results = _publishable_results(project, chapter, parameters)
         tracked = project.published_results / f"{chapter}.json"
         if tracked.exists() and not force:
-            before, order = json.loads(tracked.read_bytes())["profile"], list(PROFILES)
-            if order.index(before) > order.index(parameters["profile"]):
-                raise UserError(
-                    f"{chapter} is published from the {before} profile; this run is {parameters['profile']}. "
-                    "Run the longer one, or insist with 'python -m aae_lib.book publish --force'."
-                )
+            _refuse_shorter(chapter, json.loads(tracked.read_bytes()), json.loads(results))
         writes[project.published / notebook.name] = notebook.read_bytes()
         writes[tracked] = results
         if picture := landing_picture(notebook):
@@ -515,6 +586,12 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
         if path.suffix == ".json":
             pages.faults(path, "")  # refuses what the page could not show
         writes[project.published_tests / path.name] = path.read_bytes()
+    earlier = verify.changed(project) if (project.root / verify.SUMS).exists() else []
+    for problem in earlier:  # the ledger alone is written by hand
+        if project.root / problem.path not in writes and problem.path != verify.LEDGER.as_posix():
+            raise UserError(
+                f"{problem}, and is not published anew now. Put it back with git, or publish what made it."
+            )
     for path, content in writes.items():
         for private in project.root, project.build, sys.prefix:
             if f"{private}/".encode() in content:
@@ -530,6 +607,24 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
         store.write_atomically(readme, text.encode())
     store.write_atomically(project.root / verify.SUMS, verify.sums(project).encode())
     return list(writes)
+
+
+def _refuse_shorter(chapter: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise UserError if `now` is evidence from fewer epochs than `before`."""
+    order = list(PROFILES)
+    epochs = {claim: told["epochs"] for claim, told in before["claims"].items()}
+    fewer = [c for c, told in now["claims"].items() if told["epochs"] < epochs.get(c, 0)]
+    if order.index(before["profile"]) > order.index(now["profile"]):
+        told = f"from the {before['profile']} profile; this run is {now['profile']}"
+    elif fewer:
+        epoch = now["claims"][fewer[0]]["epochs"]
+        told = f"with {fewer[0]} at epoch {epochs[fewer[0]]:g}; this run has epoch {epoch:g}"
+    else:
+        return
+    raise UserError(
+        f"{chapter} is published {told}. "
+        "Run the longer one, or insist with 'python -m aae_lib.book publish --force'."
+    )
 
 
 def landing_picture(notebook: Path) -> bytes | None:
@@ -551,6 +646,12 @@ def _publishable_results(project: Project, chapter: str, parameters: dict[str, A
             raise UserError(
                 f"{chapter} ran with {name} {parameters[name]}; published is only {wanted}."
             )
+    for name, value in parameters.items():
+        if isinstance(value, str) and ("/" in value or "\\" in value):
+            raise UserError(
+                f"{chapter} ran with {name} {value}, a path of this machine; put that file into the data root and "
+                "name it alone."
+            )
     if parameters["profile"] == "smoke":
         raise UserError(
             f"{chapter} is a smoke run, which is never published; run a longer profile."
@@ -561,7 +662,7 @@ def _publishable_results(project: Project, chapter: str, parameters: dict[str, A
         content = path.read_bytes()
         results = json.loads(content)
         theirs = results["parameters"], results["source_sha256"]
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{chapter} has no results that can be read ({error}). {remedy}") from None
     if theirs != (parameters, source_sha256(project, chapter)):
         raise UserError(f"{path} comes from another execution than the chapter. {remedy}")
@@ -617,6 +718,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     one.set_defaults(command=_run)
 
+    prose = commands.add_parser(
+        "reword",
+        help="give an executed chapter today's prose",
+        description="Take text and captions of notebooks/CHAPTER.ipynb into the executed copy, this machine's or else "
+        "the published one, without executing anything. Refused where code has changed. 'publish' then copies it.",
+    )
+    prose.add_argument("chapter", metavar="CHAPTER", help="its name, or its number alone")
+    prose.set_defaults(command=_reword)
+
     whole = commands.add_parser(
         "build",
         help="build the book from executed chapters",
@@ -662,6 +772,10 @@ def _run(project: Project, options: argparse.Namespace) -> None:
     given = {"profile": options.profile, "seed": options.seed}
     given |= {name: _value(text) for name, text in options.parameters}
     print(f"executed: {run(project, project.find(options.chapter), given)}")
+
+
+def _reword(project: Project, options: argparse.Namespace) -> None:
+    print(f"reworded: {reword(project, project.find(options.chapter))}")
 
 
 def _value(text: str) -> Any:

@@ -18,6 +18,8 @@ from aae_lib.experiments import EXPERIMENTS, by_name
 FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
 """The data sets that can be downloaded: (root, quiet) -> their files."""
 
+MOST_SEEDS = 10_000
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code.
@@ -174,11 +176,14 @@ def parse_seeds(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, _, last = part.partition("-")
-            seeds += range(int(first), int(last or first) + 1)
-    except ValueError:
+            ends = range(int(first), int(last or first) + 1)
+            seeds += ends[:MOST_SEEDS]  # a range may be longer than memory
+    except (ValueError, OverflowError):
         seeds = []
-    if not seeds or len(seeds) > 10_000:
-        raise UserError(f"--seeds '{text}' is not a list of seeds; write 0-9 or 0,3,5.")
+    if not 0 < len(seeds) < MOST_SEEDS:
+        raise UserError(
+            f"--seeds '{text}' is not a list of fewer than {MOST_SEEDS:,} seeds; write 0-9 or 0,3,5."
+        )
     return list(dict.fromkeys(seeds))
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS
 
 SUMS = Path("data", "SHA256SUMS")
+LEDGER = Path("data", "claims.toml")
 
 
 def published(project: book.Project) -> list[Path]:
     """The ledger and every published file, from the project's root."""
-    found = [project.root / "data" / "claims.toml"]
+    found = [project.root / LEDGER]
     for folder, kind in (
         (project.published, "*.ipynb"),
         (project.published_results, "*.json"),
@@ -47,32 +49,50 @@ def problems(project: book.Project) -> list[str]:
     """What does not add up in the published evidence, a line each; empty if all does.
 
     Compared are every published file and the ledger with the sums that `publish` left; each chapter with its source
-    and with its results; each run's configuration with the one that has its name today; each run's commits with this
-    repository's history; README's table with ledger and results. Raises UserError if the ledger cannot be read.
+    and with its results; the configuration of each run on MNIST with the one that has its name today (the variants of
+    an ablation have none); each run's commits with this repository's history; README's table with ledger and results.
+    Raises UserError if the ledger cannot be read.
     """
     return [
-        *_changed(project),
+        *map(str, changed(project)),
         *(line for path in sorted(project.published.glob("*.ipynb")) for line in _chapter(project, path)),
         *(line for path in sorted(project.published_results.glob("*.json")) for line in _results(project, path)),
         *_readme(project),
     ]  # fmt: skip
 
 
-def _changed(project: book.Project) -> Iterator[str]:
+@dataclass(frozen=True)
+class Change:
+    """A published file that is not as it was published."""
+
+    path: str  # from the project's root
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.how}"
+
+
+def changed(project: book.Project) -> list[Change]:
+    """Published files that do not have the sums that `publish` left, or are gone; and those that it did not write."""
     try:
         lines = (project.root / SUMS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = []
     except (OSError, UnicodeDecodeError) as error:
-        yield f"{SUMS} cannot be read ({error}); 'make publish' writes it"
-        return
-    noted = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
-    found = {path: digest for digest, _, path in (s.partition("  ") for s in sums(project).splitlines())}  # fmt: skip
+        return [Change(str(SUMS), f"cannot be read ({error})")]
+    noted, found = (
+        {path: digest for digest, _, path in (line.partition("  ") for line in these)}
+        for these in (lines, sums(project).splitlines())
+    )
+    changes = []
     for path in sorted(noted.keys() | found.keys()):
         if path not in found:
-            yield f"{path} was published and is gone"
+            changes.append(Change(path, "was published and is gone"))
         elif path not in noted:
-            yield f"{path} is there and was never published"
+            changes.append(Change(path, "is there and was never published"))
         elif noted[path] != found[path]:
-            yield f"{path} has changed since it was published"
+            changes.append(Change(path, "has changed since it was published"))
+    return changes
 
 
 def _chapter(project: book.Project, path: Path) -> Iterator[str]:
@@ -82,7 +102,7 @@ def _chapter(project: book.Project, path: Path) -> Iterator[str]:
         theirs = {key: results[key] for key in ("source_sha256", "parameters")}
     except UserError as error:
         yield str(error)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except book.UNREADABLE as error:
         yield f"{path.stem} has no results that can be read ({error})"
     else:
         if theirs != {key: about[key] for key in theirs}:
@@ -95,10 +115,12 @@ def _results(project: book.Project, path: Path) -> Iterator[str]:
         claims.evidence(path)
         runs = json.loads(path.read_bytes())["runs"]
         made = {(run["experiment"], run["hash"], c) for run in runs for c in _commits(run)}
+        if not all(isinstance(part, str) for parts in made for part in parts):
+            raise TypeError("an experiment, a hash or a commit is no text")
     except UserError as error:
         yield str(error)
         return
-    except (ValueError, KeyError, TypeError) as error:
+    except book.UNREADABLE as error:
         yield f"{name}: its runs cannot be read ({error!r})"
         return
     for experiment, digest in sorted({(experiment, digest) for experiment, digest, _ in made}):
@@ -131,7 +153,11 @@ def _untraceable(root: Path, commit: str) -> str | None:
 
 def _readme(project: book.Project) -> Iterator[str]:
     readme = project.root / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    try:
+        text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"README.md cannot be read ({error})"
+        return
     try:
         block = book.results_block(claims.scorecard(project.published_results))
     except UserError:  # told of the file that it lies in

@@ -469,15 +469,114 @@ def test_a_spoilt_chapter_is_refused(project: Project, spoil, told: str, publish
 
 
 def test_an_executed_chapter_keeps_its_warnings_and_no_progress_bars():
-    def stream(name: str, text: str):
-        return nbformat.v4.new_output("stream", name=name, text=text)
-
-    kept = [stream("stdout", "a\rb"), stream("stderr", "UserWarning: mind\n")]
-    bars = [stream("stderr", "\r 5%|▌ | 1/20"), stream("stderr", "\n")]
-    cell = nbformat.v4.new_code_cell("1", outputs=[bars[0], kept[0], *bars, kept[1]])
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), cell])
+    warning = nbformat.v4.new_output("stream", name="stderr", text="UserWarning: look here\n")
+    said = nbformat.v4.new_output("stream", name="stdout", text="50%|half\r")
+    bar = "\rx epoch 1/1:  50%|█████     | 5.0k/10k [00:01<00:01, 5.1kstep/s, cost=1.39]"
+    bars = nbformat.v4.new_output("stream", name="stderr", text=bar)
+    both = nbformat.v4.new_output(
+        "stream", name="stderr", text=f"{bar}UserWarning: look here\n{bar}{bar}\n"
+    )
+    cut = nbformat.v4.new_output("stream", name="stderr", text="\r 5%|▌ | 1/20")
+    end = nbformat.v4.new_output("stream", name="stderr", text="\n")
+    cell = nbformat.v4.new_code_cell("train()", outputs=[warning, bars, both, said, cut, end])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
     book._tidy(notebook, {})
-    assert notebook.cells[1].outputs == kept
+    assert [output.text for output in notebook.cells[0].outputs] == [
+        "UserWarning: look here\n",
+        "UserWarning: look here\n\n",
+        "50%|half\r",
+    ]
+
+
+# ---- prose
+
+
+def test_new_prose_reaches_an_executed_chapter_and_leaves_what_it_found(project: Project):
+    before = nbformat.read(write_executed(project, project.chapters), as_version=4)
+    results = write_results(project, project.results("quick", "01_tiny"))
+    text = project.source("01_tiny").read_text()
+    write_chapter(project, text + "\n# %% [markdown]\n# An afterthought.\n")
+    with pytest.raises(UserError, match="is stale"):
+        book.check_executed(project, project.chapters / "01_tiny.ipynb")
+    path = book.reword(project, "01_tiny")
+    book.check_executed(project, path)
+    after = nbformat.read(path, as_version=4)
+    assert after.cells[-1].source == "An afterthought."
+    of_code = [
+        [(c.source, c.outputs, c.execution_count) for c in cells if c.cell_type == "code"]
+        for cells in (before.cells, after.cells)
+    ]
+    assert of_code[0] == of_code[1]
+    content = json.loads(results.read_text())
+    assert content["source_sha256"] == book.source_sha256(project, "01_tiny")
+    assert content["claims"]["a2.mnist-100.epoch-1"]["values"] == {"0": 16.0}
+
+
+def test_a_published_chapter_can_get_new_prose_where_there_is_no_copy_of_this_machine(
+    project: Project,
+):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    book.publish(project)
+    shutil.rmtree(project.build)
+    write_chapter(project, project.source("01_tiny").read_text() + "\n# %% [markdown]\n# More.\n")
+    assert book.reword(project, "01_tiny") == project.chapters / "01_tiny.ipynb"
+    book.publish(project)
+    assert "More." in (project.published / "01_tiny.ipynb").read_text()
+
+
+def test_the_parameters_that_papermill_put_in_stay_where_they_are(project: Project):
+    path = write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    notebook = nbformat.read(path, as_version=4)
+    place = next(
+        i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])
+    )
+    injected = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["injected-parameters"]})
+    notebook.cells.insert(place + 1, injected)
+    nbformat.write(notebook, path)
+    cells = nbformat.read(book.reword(project, "01_tiny"), as_version=4).cells
+    assert cells[place + 1].source == "seed = 0"
+    assert len(cells) == len(notebook.cells)
+
+
+@pytest.mark.parametrize("change", ["changed", "more", "less"])
+def test_new_code_is_no_new_prose(change: str, project: Project):
+    path = write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    before = path.read_bytes()
+    text = project.source("01_tiny").read_text()
+    cut = text.rindex("# %%")
+    write_chapter(
+        project,
+        {
+            "changed": text[:cut] + "# %%\n1 + 1\n",
+            "more": text + "\n# %%\n2\n",
+            "less": text[:cut],
+        }[change],
+    )
+    with pytest.raises(UserError, match="is not the one that was executed"):
+        book.reword(project, "01_tiny")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b"\xff"])
+def test_what_is_no_executed_chapter_gets_no_new_prose(content: bytes | None, project: Project):
+    path = project.chapters / "01_tiny.ipynb"
+    if content is not None:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="is not a chapter executed by"):
+        book.reword(project, "01_tiny")
+
+
+def test_without_its_own_results_a_chapter_gets_no_new_prose(project: Project):
+    write_executed(project, project.chapters)
+    with pytest.raises(UserError, match="has no results that can be read"):
+        book.reword(project, "01_tiny")
+    write_results(project, project.results("quick", "01_tiny"), source_sha256="0" * 64)
+    with pytest.raises(UserError, match="comes from another execution"):
+        book.reword(project, "01_tiny")
 
 
 # ---- publishing
@@ -574,6 +673,41 @@ def test_a_shorter_profile_does_not_replace_a_longer_ones_evidence(project: Proj
     assert tracked.read_bytes() == before
     book.publish(project, force=True)
     assert tracked.read_bytes() != before
+
+
+def test_fewer_epochs_do_not_replace_more_of_the_same_profile(project: Project):
+    write_executed(project, project.chapters)
+    path = project.results("quick", "01_tiny")
+    write_results(project, path)
+    tracked = project.published_results / "01_tiny.json"
+    claim = {"values": {"0": 15.0}, "epochs": 2, "of_epochs": 5000}
+    write_results(project, tracked, claims={"a2.mnist-100.epoch-1": claim})
+    with pytest.raises(UserError, match="at epoch 2; this run has epoch 1"):
+        book.publish(project)
+    book.publish(project, force=True)
+    assert tracked.read_bytes() == path.read_bytes()
+
+
+def test_evidence_changed_by_hand_is_not_published_along(project: Project):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    (project.root / "data").mkdir()
+    (project.root / "data" / "claims.toml").write_text("# a ledger\n")
+    book.publish(project)
+    other = project.published_results / "02_other.json"
+    other.write_text("{}")
+    with pytest.raises(UserError, match=r"02_other.json is there and was never published"):
+        book.publish(project)
+    other.unlink()
+    (project.root / "data" / "claims.toml").write_text("# another ledger\n")
+    book.publish(project)  # the ledger is written by hand
+
+
+def test_a_parameter_that_names_a_file_of_this_machine_is_not_published(project: Project):
+    write_executed(project, project.chapters, data="mnist", faces="/home/me/faces.npz")
+    write_results(project, project.results("quick", "01_tiny"))
+    with pytest.raises(UserError, match="put that file into the data root"):
+        book.publish(project)
 
 
 def test_paths_of_this_machine_are_not_published(project: Project):

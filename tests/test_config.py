@@ -164,7 +164,7 @@ def test_seeds_are_read(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "3-1", "1,", "-2", "0-99999999", "1.5"])
+@pytest.mark.parametrize("text", ["", "a", "3-1", "1,", "-2", "0-99999999", f"0-{10**19}", "1.5"])
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         parse_seeds(text)

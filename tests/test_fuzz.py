@@ -425,7 +425,7 @@ def test_any_parameters_on_the_command_line_are_checked_before_anything_runs(
 
 
 @fuzz
-@given(st.text(max_size=12))
+@given(st.text(max_size=12) | st.from_regex(r"[0-9]{1,20}-[0-9]{1,20}", fullmatch=True))
 def test_any_text_of_seeds_is_a_list_of_whole_numbers_or_refused(text: str) -> None:
     seeds = answers(Path.cwd(), lambda: cli.parse_seeds(text))
     assert seeds is None or (seeds and all(isinstance(seed, int) and seed >= 0 for seed in seeds))

@@ -126,6 +126,29 @@ def test_results_without_their_runs_are_told(evidence: Project):
     assert any("its runs cannot be read" in line for line in verify.problems(evidence))
 
 
+@pytest.mark.parametrize(
+    "run", [{"commit": 5}, {"commit": None}, {"experiment": 3}, {"continued": [{"commit": []}]}, 7]
+)
+def test_runs_of_another_form_are_told(run: object, evidence: Project):
+    path = evidence.published_results / "01_tiny.json"
+    content = json.loads(path.read_text())
+    if isinstance(run, dict):
+        run = content["runs"][0] | run
+    path.write_text(json.dumps(content | {"runs": [*content["runs"], run]}))
+    assert any("its runs cannot be read" in line for line in verify.problems(evidence))
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"\xff", b'{"cells": 1}'])
+def test_a_chapter_of_another_form_is_told(content: bytes, evidence: Project):
+    (evidence.published / "01_tiny.ipynb").write_bytes(content)
+    assert any("is not a chapter executed" in line for line in verify.problems(evidence))
+
+
+def test_a_readme_that_is_no_text_is_told(evidence: Project):
+    (evidence.root / "README.md").write_bytes(b"\xff")
+    assert any("README.md cannot be read" in line for line in verify.problems(evidence))
+
+
 def test_a_readme_with_other_numbers_is_told(evidence: Project):
     path = evidence.root / "README.md"
     path.write_text(path.read_text().replace("16.00", "1.90"))
