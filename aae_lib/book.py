@@ -135,13 +135,11 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
         raise UserError(f"there is no {source}; 'make sync' makes it from the .py.")
     parameters = checked_parameters(source, given)
     _refuse_torn_pair(project, chapter)
-    digest = source_sha256(project, chapter)
+    about = {"source_sha256": source_sha256(project, chapter), "parameters": parameters}
     target = project.chapters / source.name
     log = project.build / "logs" / f"{chapter}.log"
-    for folder in target.parent, log.parent:
-        folder.mkdir(parents=True, exist_ok=True)
-
     with (
+        _writing(chapter, target.parent, log.parent),
         store.locked(project.build / "locks" / chapter),
         tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch,
         log.open("w", encoding="utf-8", buffering=1) as output,
@@ -171,7 +169,7 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
             kept = f"\n{target} is still the last good copy." if target.exists() else ""
             raise ChapterError(f"{message}{kept}\nThe whole output: {log}") from error
         notebook = nbformat.read(running, as_version=4)
-        _tidy(notebook, {"source_sha256": digest, "parameters": parameters})
+        _tidy(notebook, about)
         store.write_atomically(target, nbformat.writes(notebook).encode())
     return target
 
@@ -238,6 +236,20 @@ def _refuse_torn_pair(project: Project, chapter: str) -> None:
             f"notebooks/{chapter}.py and notebooks/{chapter}.ipynb disagree ({difference}). "
             "'make sync' brings them together, the newer one leading."
         )
+
+
+@contextmanager
+def _writing(chapter: str, *folders: Path) -> Iterator[None]:
+    """Make `folders`, and turn what a full or read-only disk raises from then on into one UserError."""
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{chapter} cannot be written to {folders[0]}: {error.strerror or error}. "
+            "Free some space or set AAE_BUILD elsewhere."
+        ) from None
 
 
 @contextmanager
