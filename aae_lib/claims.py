@@ -131,7 +131,7 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
 
     No verdict (`not run`) comes from a smoke run, from other data than the claim's, from a seed without a
     value or from another epoch than the claim's. Where the paper gives no epoch count, a standard
-    or paper run is judged at its own last epoch. A value that is not finite is never a pass.
+    or paper run of full length is judged at its own last epoch. A value that is not finite is never a pass.
     """
     if not claim.run:
         return Verdict("not run", claim.reason)
@@ -156,6 +156,9 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
         return verdict("not run", f"no value for seed {', '.join(map(str, missing)) or 'any'}")
     if claim.epochs is None and evidence.profile not in FULL_PROFILES:
         return verdict("not run", f"{trained}: no verdict on a {evidence.profile} profile")
+    least = min(PROFILES["standard"].epochs, evidence.of_epochs or math.inf)
+    if claim.epochs is None and evidence.epochs < least:
+        return verdict("not run", f"{trained}: no verdict before {_epochs(least)}")
     if claim.epochs is not None and evidence.epochs < claim.epochs:
         so_far = f"at {evidence.epochs:g} of {claim.epochs} epochs: {obtained}"
         return verdict("not run", f"{so_far}, no verdict on the final number")

@@ -92,12 +92,13 @@ def fit_replicates(
     if experiment.labels and dataset.classes < 2:
         raise UserError(f"{experiment.name} learns from labels; {dataset.name} has a single class.")
     experiment = experiment.on(dataset)
-    numbers = isinstance(epochs, int | float) and math.isfinite(epochs)
+    numbers = type(epochs) in (int, float) and math.isfinite(epochs)
     if not numbers or min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
         raise UserError(
             f"{experiment.name}: seed {min(seeds)} and {epochs!r} epochs; a seed is 0 or more, epochs are a "
             "whole number or a share of the first one."
         )
+    epochs = int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
     if len(dataset.train) < experiment.batch_size:
         raise UserError(
             f"{experiment.name}: {len(dataset.train)} training images are fewer than one mini-batch "
