@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from torch.utils.flop_counter import FlopCounterMode
@@ -334,3 +335,13 @@ def test_what_is_published_can_be_shown():
         pytest.skip("no bench has been published yet")
     assert [figure.name for figure in measured.figures] == list(TARGETS)
     assert len(bench.pictures(measured)) == 3
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="there is a GPU here, and it would be measured"
+)
+def test_without_a_gpu_its_bench_says_so_and_leaves_with_2():
+    command = [sys.executable, str(store.REPOSITORY / "tests" / "bench" / "gpu.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "there is no GPU here\n"

@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the literal transcription
 from training import PIXELS, SEMI_SUPERVISED, noise
 
 from aae_lib import engine, store
