@@ -600,7 +600,8 @@ def _measured(value: float | None, spread: float | None, none: str = "no value")
         return none
     if spread is None:
         return _number(value)
-    return f"{_number(value)} ± " + (f"{spread:.2f}" if abs(value) < 100 else f"{spread:.2g}")
+    places = 2 if abs(value) < 100 else 1 if spread < 10 else 0
+    return f"{_number(value)} ± {spread:.{places}f}"
 
 
 def _interval(pair: tuple[float, float]) -> str:
