@@ -600,8 +600,9 @@ def _measured(value: float | None, spread: float | None, none: str = "no value")
         return none
     if spread is None:
         return _number(value)
-    places = 2 if abs(value) < 100 else 1 if spread < 10 else 0
-    return f"{_number(value)} ± {spread:.{places}f}"
+    if abs(value) < 100:
+        return f"{_number(value)} ± {spread:.2f}"
+    return f"{_number(value)} ± " + (f"{spread:.2g}" if spread < 100 else f"{spread:.0f}")
 
 
 def _interval(pair: tuple[float, float]) -> str:
