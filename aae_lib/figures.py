@@ -245,29 +245,46 @@ def tile(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.clip(tiled.reshape(rows * h, columns * w, *images.shape[3:]), 0, 1)
 
 
+FILM_BYTES = 2_000_000
+"""What a film may weigh: a page has to be loaded with it."""
+
+
 def film(frames: np.ndarray, text: str, seconds: float = 12.0) -> str:
     """HTML of a film that repeats without end: frames (t, rows, columns, h, w[, 3]), each a sheet edge to edge.
 
-    Paper: §3, §4, the films of learned manifolds. A GIF inside the page, as wide as the text; who has asked the
-    browser for less motion sees the first frame, its poster. `text` is the caption. Raises UserError as `tile`.
+    Paper: §3, §4, the films of learned manifolds. A GIF inside the page, as wide as the text, with as many colours as
+    keep it under `FILM_BYTES`, but no fewer than 16; who has asked the browser for less motion sees the first frame,
+    its poster. `text` is the caption. Raises UserError as `tile`.
     """
     sheets = [
         Image.fromarray((255 * tile(f.reshape(-1, *f.shape[2:]), *f.shape[:2])).astype(np.uint8))
         for f in np.asarray(frames)
     ]
-    poster, moving = io.BytesIO(), io.BytesIO()
+    poster = io.BytesIO()
     sheets[0].save(poster, "png")
     pause = round(1000 * seconds / len(sheets))
-    sheets[0].save(moving, "gif", save_all=True, append_images=sheets[1:], duration=pause, loop=0)
+    for colours in (256, 64, 16):
+        moving = gif_of(sheets, pause, colours)
+        if len(moving) <= FILM_BYTES:
+            break
     still, gif = (
-        f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
-        for kind, content in (("png", poster), ("gif", moving))
+        f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+        for kind, content in (("png", poster.getvalue()), ("gif", moving))
     )
     text = html.escape(text)
     return (
         f'<figure><picture><source media="(prefers-reduced-motion: reduce), print" srcset="{still}">'
         f'<img src="{gif}" alt="{text}" style="width: 100%"></picture><figcaption>{text}</figcaption></figure>'
     )
+
+
+def gif_of(sheets: Sequence[Image.Image], pause: int, colours: int) -> bytes:
+    """A GIF that shows each of `sheets` for `pause` milliseconds, in at most so many `colours`, and begins again."""
+    if colours < 256:
+        sheets = [sheet.quantize(colours, dither=Image.Dither.NONE) for sheet in sheets]
+    moving = io.BytesIO()
+    sheets[0].save(moving, "gif", save_all=True, append_images=sheets[1:], duration=pause, loop=0)
+    return moving.getvalue()
 
 
 def notice(text: str) -> Figure:

@@ -125,7 +125,7 @@ def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
     with watched(tmp_path / "in"):
         (tmp_path / "in" / "file").write_text("")
         (tmp_path / "in" / "file").read_text()
-    for offence in (
+    for offence in (  # none of this is done anywhere: the watch has to see it where it is
         lambda: (tmp_path / "out").write_text(""),
         lambda: (tmp_path / "in" / "file").rename(tmp_path / "out"),
         lambda: (tmp_path / "in" / ".." / "folder").mkdir(),
