@@ -51,8 +51,9 @@ published: setup ## build the book from the published chapters, training nothing
 publish: setup ## copy this machine's chapters, results, bench and faults to book/chapters and data/
 	@$(RUN) -m aae_lib.book publish $(CHAPTER)
 
+# A process for each core; the products of one test are too small for more.
 test: setup ## run the tests
-	@$(RUN) -m pytest
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(if $(filter all,$(CORES)),auto,$(CORES)) --dist loadfile
 
 bench: $(VENV)/.aae-bench ## measure speed, each figure a ratio taken side by side, into _build/bench.json
 	@$(RUN) tests/bench

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # which loads its parts where they are first used: together they take as long to load as PyTorch
 import torch
-from scipy.spatial import KDTree
-from scipy.stats import ks_1samp, mode, norm, spearmanr
 from torch import Generator, Tensor
 from torch.nn.functional import softplus
 
@@ -55,7 +54,7 @@ def covering_radius(prior: Prior, n: int, generator: Generator, share: float = 0
 
     A scale for `uncovered_mass` that the prior sets, not the eye: codes that match the prior leave about `share`.
     """
-    distances, _ = KDTree(prior.sample(n, generator).numpy()).query(
+    distances, _ = scipy.spatial.KDTree(prior.sample(n, generator).numpy()).query(
         prior.sample(n, generator).numpy()
     )
     return float(np.quantile(distances, 1 - share))
@@ -64,7 +63,7 @@ def covering_radius(prior: Prior, n: int, generator: Generator, share: float = 0
 def uncovered_mass(codes: Tensor, prior: Prior, radius: float, generator: Generator) -> float:
     """Share of the prior's mass further than `radius` from every one of the codes (n, d): the "holes" of Fig 2c."""
     draws = prior.sample(len(codes), generator).numpy()
-    distances, _ = KDTree(codes.numpy()).query(draws, distance_upper_bound=radius)
+    distances, _ = scipy.spatial.KDTree(codes.numpy()).query(draws, distance_upper_bound=radius)
     return float(np.isinf(distances).mean())
 
 
@@ -107,7 +106,7 @@ def position_on_roll(codes: Tensor, roll: SwissRoll, steps: int = 20_000) -> Ten
     Found among points at equal steps of √u: at 20 000 of them, at most 0.002 apart.
     """
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 2
-    _, nearest = KDTree(roll.mean(u).numpy()).query(codes.numpy())
+    _, nearest = scipy.spatial.KDTree(roll.mean(u).numpy()).query(codes.numpy())
     return u[nearest]
 
 
@@ -134,7 +133,7 @@ def rank_correlation(position: Tensor, labels: Tensor) -> float:
     """
     if position.min() == position.max():
         return 0.0
-    return float(spearmanr(position.numpy(), labels.numpy()).statistic)
+    return float(scipy.stats.spearmanr(position.numpy(), labels.numpy()).statistic)
 
 
 def slant(images: np.ndarray) -> np.ndarray:
@@ -303,7 +302,10 @@ def style_misfit(z: Tensor, cluster: Tensor) -> float:
     cluster of k draws of N(0, 1) itself would have about 0.87/√k. Paper: §7, of Fig 11.
     """
     distances = [
-        len(inside) * ks_1samp(inside.numpy(), norm.cdf, method="asymp").statistic.mean()
+        len(inside)
+        * scipy.stats.ks_1samp(
+            inside.numpy(), scipy.stats.norm.cdf, method="asymp"
+        ).statistic.mean()
         for inside in (z[cluster == k] for k in cluster.unique())
     ]
     return float(sum(distances) / len(z))
@@ -328,7 +330,7 @@ def neighbour_error(points: np.ndarray, labels: np.ndarray, neighbours: int = 10
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=neighbours).fit(points)
-    votes = mode(labels[search.kneighbors(return_distance=False)], axis=1).mode
+    votes = scipy.stats.mode(labels[search.kneighbors(return_distance=False)], axis=1).mode
     return 100 * float((votes != labels).mean())
 
 

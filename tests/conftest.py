@@ -62,27 +62,27 @@ def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_digits(tmp_path_factory.mktemp("archives") / "digits.npz")
 
 
-def write_digits(path: Path) -> Path:
-    """Write an image archive of easy 28 x 28 'digits' (1600 / 200 / 200), each a constellation of blobs.
+def write_digits(path: Path, train: int = 1600) -> Path:
+    """Write an image archive of easy 28 x 28 'digits' (`train` / 200 / 200), each a constellation of blobs.
 
     Each of the ten classes has its own four bright spots, which every image moves by up to a pixel
     and dims a little: a linear model tells them apart after a few steps.
     """
     generator = np.random.default_rng(0)
-    classes, spots = 10, 4
-    labels = generator.permutation(np.arange(2000) % classes)
+    count, classes, spots = train + 400, 10, 4
+    labels = generator.permutation(np.arange(count) % classes)
     centres = generator.uniform(5, 23, (classes, spots, 2))[labels]
-    centres += generator.uniform(-1, 1, (2000, 1, 2))
+    centres += generator.uniform(-1, 1, (count, 1, 2))
     pixel = np.arange(28)
     offsets = pixel - centres[..., None]  # (image, spot, axis, pixel)
     rows, columns = np.exp(-(offsets**2) / 4).transpose(2, 0, 1, 3)
     light = np.einsum("isy,isx->iyx", rows, columns).clip(0, 1)
-    light *= generator.uniform(0.7, 1, (2000, 1, 1))
+    light *= generator.uniform(0.7, 1, (count, 1, 1))
     np.savez(
         path,
         images=(255 * light).astype(np.uint8),
         labels=labels.astype(np.uint8),
-        split=np.repeat(np.arange(3, dtype=np.uint8), (1600, 200, 200)),
+        split=np.repeat(np.arange(3, dtype=np.uint8), (train, 200, 200)),
         note="Synthetic blobs, for tests.",
     )
     return path

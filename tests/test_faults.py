@@ -34,7 +34,7 @@ def test_the_quick_faults_are_survived(tmp_path: Path, monkeypatch):
     rows = json.loads((tmp_path / "faults_part.json").read_bytes())
     assert all(row["fault"] in done.stdout for row in rows)
     assert {row["fault"]: (row["tried"], row["survived"], row["lost"]) for row in rows} == {
-        "training stopped (SIGTERM)": (2, 2, 0),
+        "training stopped (SIGTERM)": (3, 3, 0),
         "damaged file of every kind": (30, 30, 0),
         "last checkpoint damaged": (1, 1, 0),
         "weights become NaN or infinite": (1, 1, 0),
@@ -57,6 +57,7 @@ def test_what_is_lost_is_told_and_fails(harness, tmp_path: Path, monkeypatch, ca
     table = [
         harness.Fault("lost now and then", 3, lambda world, i: i != 1),
         harness.Fault("falls over", 1, raises),
+        harness.Fault("three times in each world", 2, lambda world, i: i == 0, each=3),
     ]
     monkeypatch.setattr(harness, "faults", lambda share, mount: table)
     assert harness.main() == 1
@@ -67,6 +68,7 @@ def test_what_is_lost_is_told_and_fails(harness, tmp_path: Path, monkeypatch, ca
     assert rows == [
         {"fault": "lost now and then", "tried": 3, "survived": 2, "lost": 1},
         {"fault": "falls over", "tried": 1, "survived": 0, "lost": 1},
+        {"fault": "three times in each world", "tried": 6, "survived": 3, "lost": 3},
         {"fault": "fuzzed: a test", "tried": 30, "survived": 30, "lost": 0},
     ]
 
@@ -108,6 +110,20 @@ def test_a_hurt_process_is_gone_with_all_that_it_started(harness, tmp_path: Path
     assert harness.hurt(process, signal.SIGKILL, after=0.2) == -signal.SIGKILL
     quick = world.start("-c", "pass")
     assert harness.hurt(quick, signal.SIGTERM, after=30) == 0  # it was over before
+
+
+def test_a_process_that_was_done_before_its_signal_came_does_not_count(harness, monkeypatch):
+    codes, given = iter([0, -9, 0, -15]), []
+
+    def hurt(process, how, after):
+        given.append(how)
+        assert 0 <= after <= 7
+        return next(codes)
+
+    monkeypatch.setattr(harness, "hurt", hurt)
+    signals = [signal.SIGKILL, signal.SIGTERM]
+    assert list(harness.hits(lambda: None, signals, 7, seed=0)) == [0, -9, 0, -15]
+    assert given == [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGTERM]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from conftest import write_digits
 from scipy.io import savemat
 from test_book import remote_addresses
 from test_mat import write_svhn
@@ -91,6 +92,12 @@ def test_a_chapter_goes_by_its_number_or_its_file_too():
 
 
 # ---- execution
+
+
+@pytest.fixture(scope="module")
+def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The easy digits, with as few to train on as an experiment with 1000 labels takes."""
+    return write_digits(tmp_path_factory.mktemp("archives") / "digits.npz", train=1000)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """`make faults`: hurt real processes, and see whether anything that was good is lost.
 
-Each fault is done to a small world of its own (easy digits, the smoke profile), as often as the table says. It is
-survived where the end is the same as undisturbed, to the bit, or one clear message with an exit code, and all that
-was good before is still good. Then the fuzzing of tests/test_fuzz.py, with many cases. Writes faults.json (a list of
-fault, tried, survived, lost) to the build folder, or faults_part.json if only a part was asked for. Exit code 1 if
-anything was lost. Some faults need a small disk of their own, which only root may mount; without it they
-are said not to be tried.
+Each fault is done to a small world of its own (easy digits, the smoke profile), as often as the table says; kills, to
+one process after the other that goes on with the same work. It is survived where the end is the same as undisturbed,
+to the bit, or one clear message with an exit code, and all that was good before is still good. Beside it the fuzzing
+of tests/test_fuzz.py, with many cases. Writes faults.json (a list of fault, tried, survived, lost) to the build folder,
+or faults_part.json if only a part was asked for. Exit code 1 if anything was lost. Some faults need a small disk of
+their own, which only root may mount; without it they are said not to be tried.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -67,14 +68,21 @@ sys.exit(cli.main(sys.argv[2:]))
 
 @dataclass
 class Fault:
-    """One kind of fault: `once(world, i)` does it the i-th time and says whether it was survived."""
+    """One kind of fault: `once(world, i)` does it in the i-th world and says whether it was survived."""
 
     name: str
     times: int = 0
     once: Callable[[World, int], bool] | None = None
     book: bool = False  # compared with an undisturbed book
+    each: int = 1  # how often it is done in each world, one time after the other
     survived: int = 0
     lost: list[str] = field(default_factory=list)
+    seconds: float = 0.0  # of all its worlds together, of which two or more are hurt at once
+
+    def row(self) -> dict[str, str | int]:
+        """Its line of the table. Of a world that is lost, all that was done to it is."""
+        counts = {"tried": self.times, "survived": self.survived, "lost": len(self.lost)}
+        return {"fault": self.name} | {name: n * self.each for name, n in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -177,31 +185,55 @@ def hurt(process: subprocess.Popen, how: signal.Signals, after: float) -> int:
     return process.returncode
 
 
-def moment(i: int, seconds: float) -> float:
-    """A random moment of a process that takes so long; the same one each time for the same i."""
-    return random.Random(i).uniform(0.0, seconds)
+def hits(
+    start: Callable[[], subprocess.Popen],
+    signals: Sequence[signal.Signals],
+    seconds: float,
+    seed: int,
+) -> Iterator[int]:
+    """Hurt one process after the other, each at a random moment of so many seconds; their exit codes.
+
+    One that had ended well before its signal came (code 0) does not count: the next gets that signal.
+    """
+    moments, left = random.Random(seed), list(signals)
+    while left:
+        code = hurt(start(), left[0], moments.uniform(0.0, seconds))
+        if code:
+            del left[0]
+        yield code
 
 
-def killed_training(how: signal.Signals) -> Callable[[World, int], bool]:
+def killed_training(how: signal.Signals, times: int) -> Callable[[World, int], bool]:
+    """One run, killed so many times on its way, each time going on from where it was, then left to its end."""
+    # Before Python is up a SIGTERM ends it as it ends any program.
+    expected = (os.EX_TEMPFAIL, -signal.SIGTERM) if how == signal.SIGTERM else (-how,)
+
     def once(world: World, i: int) -> bool:
-        process = world.start(*TRAIN, "--data", str(world.digits))
-        code = hurt(process, how, moment(i, world.undisturbed["seconds"]))
-        # Before Python is up a SIGTERM ends it as it ends any program.
-        stopped = code in (
-            (0, os.EX_TEMPFAIL, -signal.SIGTERM) if how == signal.SIGTERM else (0, -how)
-        )
-        return stopped and world.ends_well()
+        def start() -> subprocess.Popen:
+            return world.start(*TRAIN, "--data", str(world.digits))
+
+        for code in hits(start, [how] * times, world.undisturbed["seconds"], i):
+            if code == 0 and world.is_whole():
+                shutil.rmtree(world.folder / "runs")  # begin anew
+            elif code not in expected:
+                return False
+        return world.ends_well()
 
     return once
 
 
-def killed_chapter(how: signal.Signals) -> Callable[[World, int], bool]:
+def killed_chapter(how: signal.Signals, times: int) -> Callable[[World, int], bool]:
+    """One chapter, killed so many times on its way, then left to its end."""
+
     def once(world: World, i: int) -> bool:
-        process = world.start(*world.chapter_command, **world.with_runs())
-        hurt(process, how, moment(i, world.undisturbed["chapter seconds"]))
-        left = list((world.folder / "build" / "chapters").glob("*.ipynb"))
-        whole = all(json.loads(path.read_bytes())["cells"] for path in left)
-        return whole and world.chapter()[0] == 0 and world.chapter_is_whole()
+        def start() -> subprocess.Popen:
+            return world.start(*world.chapter_command, **world.with_runs())
+
+        for _ in hits(start, [how] * times, world.undisturbed["chapter seconds"], i):
+            left = list((world.folder / "build" / "chapters").glob("*.ipynb"))
+            if not all(json.loads(path.read_bytes())["cells"] for path in left):
+                return False
+        return world.chapter()[0] == 0 and world.chapter_is_whole()
 
     return once
 
@@ -222,9 +254,10 @@ def killed_book(times: int) -> Callable[[World, int], bool]:
     """One book, killed so many times on its way, then left to its end."""
 
     def once(world: World, i: int) -> bool:
-        for k in range(times):
-            how = (signal.SIGKILL, signal.SIGTERM)[k % 2]
-            hurt(book(world), how, moment(1000 * i + k, world.undisturbed["book seconds"] / 4))
+        signals = [(signal.SIGKILL, signal.SIGTERM)[k % 2] for k in range(times)]
+        seconds = world.undisturbed["book seconds"] / 5
+        for _ in hits(lambda: book(world), signals, seconds, i):
+            pass
         code, _ = _ended(book(world))
         page = world.folder / "build" / "html" / "index.html"
         same = written(world.folder / "build") == world.undisturbed["book"]
@@ -442,6 +475,12 @@ def faults(share: float, mount: bool) -> list[Fault]:
     def if_mounted(usual: int) -> int:
         return times(usual) if mount else 0  # a line of the table all the same
 
+    def killed(what: str, worlds: int, once: Callable, book: bool = False) -> list[Fault]:
+        return [
+            Fault(f"{what} {done} ({how.name})", times(worlds), once(how, 3), book, each=3)
+            for done, how in (("killed", signal.SIGKILL), ("stopped", signal.SIGTERM))
+        ]
+
     on_a_disk = [
         Fault("disk full at a checkpoint", if_mounted(3), full_at_checkpoint),
         Fault("disk full while a cache is made", if_mounted(3), full_at_conversion),
@@ -452,11 +491,9 @@ def faults(share: float, mount: bool) -> list[Fault]:
     from test_fuzz import FILES
 
     return [
-        Fault("make book killed, ten times on its way", 1, killed_book(times(10)), book=True),
-        Fault("training killed (SIGKILL)", times(36), killed_training(signal.SIGKILL)),
-        Fault("training stopped (SIGTERM)", times(36), killed_training(signal.SIGTERM)),
-        Fault("chapter killed (SIGKILL)", times(9), killed_chapter(signal.SIGKILL), book=True),
-        Fault("chapter stopped (SIGTERM)", times(9), killed_chapter(signal.SIGTERM), book=True),
+        Fault("make book killed or stopped", 1, killed_book(times(10)), book=True, each=times(10)),
+        *killed("training", 12, killed_training),
+        *killed("chapter", 3, killed_chapter, book=True),
         *on_a_disk,
         Fault("damaged file of every kind", len(FILES) * len(DAMAGE), damaged_file),
         Fault("last checkpoint damaged", times(3), damaged_checkpoint),
@@ -532,7 +569,7 @@ def main() -> int:
         "--no-book", action="store_true", help="leave out those that need a book"
     )
     arguments.add_argument(
-        "--fuzz", type=int, default=1600, metavar="N", help="cases of each fuzzing test (0: none)"
+        "--fuzz", type=int, default=1350, metavar="N", help="cases of each fuzzing test (0: none)"
     )
     options = arguments.parse_args()
     whole = all(getattr(options, name) == arguments.get_default(name) for name in vars(options))
@@ -541,7 +578,7 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="aae-faults-") as name:
         root = Path(name)
-        digits = write_digits(root / "digits.npz")
+        digits = write_digits(root / "digits.npz", train=1000)
         (root / "undisturbed").mkdir()
         mount = may_mount()
         table = [
@@ -550,16 +587,15 @@ def main() -> int:
             if any(text in fault.name for text in options.only or [""])
             and not (options.no_book and fault.book)
         ]
-        print("first undisturbed …", flush=True)
-        calm = undisturbed(root / "undisturbed", digits, any(fault.book for fault in table))
 
-        def attempt(fault: Fault, i: int) -> None:
-            folder = Path(tempfile.mkdtemp(dir=root))
+        def attempt(fault: Fault, i: int, calm: World) -> None:
+            folder, begun = Path(tempfile.mkdtemp(dir=root)), time.monotonic()
             try:
                 well = fault.once(World(folder, digits, calm.undisturbed), i)
                 reason = "another end than undisturbed, or no clear message"
             except Exception as error:  # a fault that takes the harness along is none survived
                 well, reason = False, f"{type(error).__name__}: {error}"
+            fault.seconds += time.monotonic() - begun
             if well:
                 fault.survived += 1
                 subprocess.run(["rm", "-rf", str(folder)], check=False)
@@ -568,17 +604,18 @@ def main() -> int:
 
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 2))) as pool:
             fuzzing = pool.submit(fuzzed, root, options.fuzz) if options.fuzz else None
-            jobs = [(fault, i) for fault in table for i in range(fault.times)]
+            print("first undisturbed, beside the fuzzing …", flush=True)
+            calm = undisturbed(root / "undisturbed", digits, any(fault.book for fault in table))
+            jobs = [(fault, i, calm) for fault in table for i in range(fault.times)]
             list(pool.map(lambda job: attempt(*job), jobs))
             table += fuzzing.result() if fuzzing else []
-    rows = [
-        {"fault": f.name, "tried": f.times, "survived": f.survived, "lost": len(f.lost)}
-        for f in table
-    ]
+    rows = [fault.row() for fault in table]
     width = max(len(fault.name) for fault in table)
-    print(f"{'fault':{width}} {'tried':>6} {'survived':>9} {'lost':>5}")
+    print(f"{'fault':{width}} {'tried':>6} {'survived':>9} {'lost':>5} {'seconds':>8}")
     for fault, row in zip(table, rows, strict=True):
-        print(f"{row['fault']:{width}} {row['tried']:6} {row['survived']:9} {row['lost']:5}")
+        counts = f"{row['tried']:6} {row['survived']:9} {row['lost']:5}"
+        seconds = f"{fault.seconds:8.0f}" if fault.once else ""
+        print(f"{row['fault']:{width}} {counts} {seconds}".rstrip())
         for line in fault.lost:
             print(f"    {line}")
     if not mount:
