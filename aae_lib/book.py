@@ -398,6 +398,7 @@ def _executed(path: Path) -> tuple[NotebookNode, dict[str, Any]]:
 
     try:
         notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)  # which `read` only logs
         about = dict(notebook.metadata[METADATA])
         complete = isinstance(about["parameters"], dict) and "source_sha256" in about
     # A damaged file makes nbformat raise its own kinds, those of json and of jsonschema.

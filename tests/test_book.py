@@ -468,6 +468,14 @@ def test_a_spoilt_chapter_is_refused(project: Project, spoil, told: str, publish
         book.publish(project, ["01_tiny"])
 
 
+def test_a_cell_without_its_kind_is_refused(project: Project):
+    """nbformat reads such a notebook, and only logs that it is none."""
+    path = write_executed(project, project.chapters)
+    path.write_text(path.read_text().replace('"cell_type"', '"ce ll_type"', 1))
+    with pytest.raises(UserError, match="is not a chapter executed by"):
+        book.check_executed(project, path)
+
+
 def test_an_executed_chapter_keeps_its_warnings_and_no_progress_bars():
     warning = nbformat.v4.new_output("stream", name="stderr", text="UserWarning: look here\n")
     said = nbformat.v4.new_output("stream", name="stdout", text="50%|half\r")

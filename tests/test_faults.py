@@ -34,7 +34,7 @@ def test_the_quick_faults_are_survived(tmp_path: Path, monkeypatch):
     rows = json.loads((tmp_path / "faults_part.json").read_bytes())
     assert all(row["fault"] in done.stdout for row in rows)
     assert {row["fault"]: (row["tried"], row["survived"], row["lost"]) for row in rows} == {
-        "training stopped (SIGTERM)": (3, 3, 0),
+        "training stopped (SIGTERM)": (4, 4, 0),
         "damaged file of every kind": (30, 30, 0),
         "last checkpoint damaged": (1, 1, 0),
         "weights become NaN or infinite": (1, 1, 0),

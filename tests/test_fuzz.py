@@ -209,7 +209,7 @@ def _notebook(folder: Path) -> Path:
     project = book.Project(folder)
     (folder / "notebooks").mkdir()
     project.source("01_tiny").write_text("1\n")
-    cell = nbformat.v4.new_code_cell("1", execution_count=1)
+    cell = nbformat.v4.new_code_cell("1", execution_count=1, id="tiny")
     about = {"source_sha256": book.source_sha256(project, "01_tiny"), "parameters": {}}
     path = folder / "01_tiny.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={book.METADATA: about}), path)
@@ -253,7 +253,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Any]]] = {
 def test_a_damaged_file_is_read_or_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write, read = FILES[kind]
 
-    @cases(0.1 if kind == "TFD's mat" else 1)  # which another process has to survive first
+    @cases(0.05 if kind == "TFD's mat" else 1)  # which another process has to survive first
     @given(st.data())
     def tried(draw: st.DataObject) -> None:
         with tempfile.TemporaryDirectory() as name:

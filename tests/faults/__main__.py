@@ -255,7 +255,7 @@ def killed_book(times: int) -> Callable[[World, int], bool]:
 
     def once(world: World, i: int) -> bool:
         signals = [(signal.SIGKILL, signal.SIGTERM)[k % 2] for k in range(times)]
-        seconds = world.undisturbed["book seconds"] / 5
+        seconds = world.undisturbed["book seconds"] / 6
         for _ in hits(lambda: book(world), signals, seconds, i):
             pass
         code, _ = _ended(book(world))
@@ -475,9 +475,9 @@ def faults(share: float, mount: bool) -> list[Fault]:
     def if_mounted(usual: int) -> int:
         return times(usual) if mount else 0  # a line of the table all the same
 
-    def killed(what: str, worlds: int, once: Callable, book: bool = False) -> list[Fault]:
+    def killed(what: str, worlds: int, each: int, once: Callable, **more: bool) -> list[Fault]:
         return [
-            Fault(f"{what} {done} ({how.name})", times(worlds), once(how, 3), book, each=3)
+            Fault(f"{what} {done} ({how.name})", times(worlds), once(how, each), each=each, **more)
             for done, how in (("killed", signal.SIGKILL), ("stopped", signal.SIGTERM))
         ]
 
@@ -492,16 +492,16 @@ def faults(share: float, mount: bool) -> list[Fault]:
 
     return [
         Fault("make book killed or stopped", 1, killed_book(times(10)), book=True, each=times(10)),
-        *killed("training", 12, killed_training),
-        *killed("chapter", 3, killed_chapter, book=True),
+        *killed("training", 9, 4, killed_training),
+        *killed("chapter", 3, 3, killed_chapter, book=True),
         *on_a_disk,
         Fault("damaged file of every kind", len(FILES) * len(DAMAGE), damaged_file),
         Fault("last checkpoint damaged", times(3), damaged_checkpoint),
-        Fault("two trainings of one run at once", times(4), two_trainings),
+        Fault("two trainings of one run at once", times(3), two_trainings),
         Fault("two conversions of one file at once", times(3), two_conversions),
-        Fault("two executions of one chapter at once", times(3), two_chapters, book=True),
+        Fault("two executions of one chapter at once", times(2), two_chapters, book=True),
         Fault("clock that jumps", times(3), jumping_clock),
-        Fault("weights become NaN or infinite", times(4), no_number),
+        Fault("weights become NaN or infinite", times(2), no_number),
         Fault("no Jupyter kernel", times(2), missing_kernel, book=True),
     ]
 
