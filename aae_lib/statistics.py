@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import scipy  # which loads its parts where they are first used: together they take as long to load as PyTorch
@@ -32,7 +33,8 @@ def energy_distance(
     """2 E‖X−Y‖ − E‖X−X′‖ − E‖Y−Y′‖ of samples x (n, d) and y (m, d); zero only for equal distributions.
 
     With weight 1/n on each row of x and −1/m on each of y it is −wᵀDw, D the distances in the pooled
-    sample, so the distances are computed once for the statistic and all permutations of it.
+    sample, so the distances are computed once for the statistic and all permutations of it, and D being
+    symmetric, those above its diagonal alone: a tile of `block` × `block` at a time, which stays in the cache.
     """
     pooled = torch.cat((x, y)).double()
     weights = torch.cat(
@@ -41,10 +43,11 @@ def energy_distance(
     orders = [torch.randperm(len(pooled), generator=generator) for _ in range(permutations)]
     rows = torch.stack([weights, *(weights[order] for order in orders)]).float()
     values = torch.zeros(len(rows), dtype=torch.float64)
-    for start in range(0, len(pooled), block):
-        part = slice(start, start + block)
-        distances = torch.cdist(pooled[part], pooled).float()
-        values -= ((rows @ distances.T) * rows[:, part]).sum(1)
+    tiles = [slice(start, start + block) for start in range(0, len(pooled), block)]
+    for part, other in combinations_with_replacement(tiles, 2):
+        distances = torch.cdist(pooled[part], pooled[other]).float()
+        once = ((rows[:, part] @ distances) * rows[:, other]).sum(1)
+        values -= once if part == other else 2 * once
     low, high = np.quantile(values[1:].numpy(), [0.025, 0.975])
     return EnergyDistance(float(values[0]), (float(low), float(high)))
 
