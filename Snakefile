@@ -20,11 +20,17 @@ REPOSITORY = Path(workflow.basedir)
 PYTHON = f"cd '{REPOSITORY}' && '{sys.executable}' -m "
 BUILD = REPOSITORY / store.build_root()
 PROFILE, DATA = config.get("profile", "quick"), config.get("data", "mnist")
-# Two jobs side by side, with half of the cores each: on two cores they take less than one after the other with both, for
-# a training by 10-20 %, and a chapter draws while the next model trains.
-THREADS = int(config.get("threads") or max(1, workflow.cores // 2))
 TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job, which fills a GPU
-SEED, REPLICATES = int(config.get("seed", 0)), config.get("replicates") or None
+
+
+def whole(name, least, default):
+    """A whole number of --config."""
+    value = config.get(name)
+    if value in (None, ""):
+        return default
+    if type(value) is not int or value < least:
+        raise UserError(f"{name}={value} must be a whole number of at least {least}.")
+    return value
 
 
 def trained_on(name):
@@ -47,6 +53,10 @@ def run(name, seed):
 
 try:
     LENGTH = profile(PROFILE)
+    # Two jobs side by side, with half of the cores each: on two cores they take less than one after the other with
+    # both, for a training by 10-20 %, and a chapter draws while the next model trains.
+    THREADS = whole("threads", 1, max(1, workflow.cores // 2))
+    SEED, REPLICATES = whole("seed", 0, 0), whole("replicates", 1, None)
     SEEDS = range(SEED, SEED + (REPLICATES or LENGTH.replicates))
     SHOWN = {
         chapter: [*names, *(n for n in BESIDE.get(chapter, ()) if mat.is_here(trained_on(n), data.root()))]

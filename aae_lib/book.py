@@ -133,8 +133,8 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
     source = project.source(chapter).with_suffix(".ipynb")
     if not source.exists():
         raise UserError(f"there is no {source}; 'make sync' makes it from the .py.")
-    parameters = checked_parameters(source, given)
     _refuse_torn_pair(project, chapter)
+    parameters = checked_parameters(source, given)
     about = {"source_sha256": source_sha256(project, chapter), "parameters": parameters}
     target = project.chapters / source.name
     log = project.build / "logs" / f"{chapter}.log"
@@ -182,7 +182,12 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
     """
     import papermill
 
-    found = papermill.inspect_notebook(notebook)
+    try:
+        found = papermill.inspect_notebook(notebook)
+    except UNREADABLE as error:
+        raise UserError(
+            f"{notebook} names no kernel and language that can be read ({error!r}); 'make sync' makes it from the .py."
+        ) from None
     try:
         defaults = {name: ast.literal_eval(p["default"]) for name, p in found.items()}
     except (ValueError, SyntaxError) as error:
@@ -231,6 +236,14 @@ def pair_difference(project: Project, chapter: str) -> str | None:
 
 
 def _refuse_torn_pair(project: Project, chapter: str) -> None:
+    notebook = project.source(chapter).with_suffix(".ipynb")
+    if notebook.exists():
+        try:
+            _valid(notebook)
+        except Exception as error:
+            raise UserError(
+                f"{notebook} is damaged ({_in_a_line(error)}). Remove it; 'make sync' makes it from the .py."
+            ) from None
     if difference := pair_difference(project, chapter):
         raise UserError(
             f"notebooks/{chapter}.py and notebooks/{chapter}.ipynb disagree ({difference}). "
@@ -394,20 +407,29 @@ def reword(project: Project, chapter: str) -> Path:
 
 def _executed(path: Path) -> tuple[NotebookNode, dict[str, Any]]:
     """An executed copy, and what it says of its execution. Raises UserError if it is none."""
-    import nbformat
-
     try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)  # which `read` only logs
+        notebook = _valid(path)
         about = dict(notebook.metadata[METADATA])
         complete = isinstance(about["parameters"], dict) and "source_sha256" in about
-    # A damaged file makes nbformat raise its own kinds, those of json and of jsonschema.
     except Exception as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
+        reason = _in_a_line(error)
         raise UserError(f"{path} is not a chapter executed by 'make chapter' ({reason}).") from None
     if not complete:
         raise UserError(f"{path} does not say from which source and parameters it was executed.")
     return notebook, about
+
+
+def _valid(path: Path) -> NotebookNode:
+    """A notebook. Damaged ones make nbformat raise its own kinds of exception, those of json and of jsonschema."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)  # which `read` only logs
+    return notebook
+
+
+def _in_a_line(error: Exception) -> str:
+    return str(error).split("\n")[0][:200] or type(error).__name__
 
 
 def check_executed(project: Project, path: Path) -> dict[str, Any]:
@@ -511,14 +533,19 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     for path in chosen.values():
         text = pages.without_dead_links(path.read_text(encoding="utf-8"), chosen)
         (source / "chapters" / path.name).write_text(text, encoding="utf-8")
-    contents = yaml.safe_load((source / "_toc.yml").read_text())
-    for part in contents["parts"]:
-        part["chapters"] = [
-            entry
-            for entry in part["chapters"]
-            if not entry["file"].startswith("chapters/") or Path(entry["file"]).name in chosen
-        ]
-    contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+    try:
+        contents = yaml.safe_load((source / "_toc.yml").read_text())
+        for part in contents["parts"]:
+            part["chapters"] = [
+                entry
+                for entry in part["chapters"]
+                if not entry["file"].startswith("chapters/") or Path(entry["file"]).name in chosen
+            ]
+        contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+    except (*UNREADABLE, yaml.YAMLError) as error:
+        raise UserError(
+            f"{project.root / 'book' / '_toc.yml'} is no table of contents ({_in_a_line(error)})."
+        ) from None
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
     evidence = claims.scorecard(project.published_results)
@@ -535,11 +562,19 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     whose = "this machine" if here else "the published measurement"
     folder = source / "generated"
     folder.mkdir()
+    try:
+        machines, cost = pages.machines(results), pages.cost(results)
+    except UNREADABLE as error:
+        raise UserError(
+            f"the runs of some results cannot be read ({error!r}); 'make chapter' makes this machine's "
+            "anew, git puts a published file back."
+        ) from None
     made = {
         "summary": pages.summary(evidence),
         "scorecard": pages.in_sections(pages.scorecard(columns, "chapters/")),
         "appendix": pages.appendix(),
-        "machines": pages.machines(results),
+        "machines": machines,
+        "cost": cost,
         "speed": pages.speed(here or bench.load(project.published_bench), whose, folder),
         "faults": pages.faults(*_tested(project, "faults.json", published)),
         "cluster": pages.cluster(*_tested(project, "slurm.log", published)),
@@ -582,7 +617,12 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
         results = _publishable_results(project, chapter, parameters)
         tracked = project.published_results / f"{chapter}.json"
         if tracked.exists() and not force:
-            _refuse_shorter(chapter, json.loads(tracked.read_bytes()), json.loads(results))
+            try:
+                _refuse_shorter(chapter, json.loads(tracked.read_bytes()), json.loads(results))
+            except UNREADABLE as error:
+                raise UserError(
+                    f"{tracked} is damaged ({error!r}). Put it back with git, or insist with --force."
+                ) from None
         writes[project.published / notebook.name] = notebook.read_bytes()
         writes[tracked] = results
         if picture := landing_picture(notebook):
@@ -611,8 +651,7 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
                 raise UserError(
                     f"{path.name} holds a path of this machine, {private}; print no such paths."
                 )
-    for path, content in writes.items():
-        store.write_atomically(path, content)
+    store.write_together(writes)
     readme = project.root / "README.md"
     if readme.exists():
         block = results_block(claims.scorecard(project.published_results))

@@ -383,12 +383,16 @@ def _archive(path: Path) -> Dataset:
     for key in ("name", "note"):
         if arrays[key].dtype.kind != "U" or arrays[key].ndim:
             refuse(key, "one string", _described(arrays[key]))
-    if (own := str(arrays["name"]).lower().partition(":")[0]) in OFFICIAL:
-        refuse("name", f"another than that of the data set {own.upper()}", f"'{arrays['name']}'")
+    name, note = str(arrays["name"]), str(arrays["note"])
+    if (
+        not 0 < len(name) <= 60 or not name.isprintable() or set(name) & set("/\\")
+    ):  # files are named after it
+        refuse("name", "1 to 60 printable characters without / or \\", repr(name[:80]))
+    if (own := name.lower().partition(":")[0]) in OFFICIAL:
+        refuse("name", f"another than that of the data set {own.upper()}", f"'{name}'")
 
     labels = labels.astype(np.uint8)
     splits = (Split(images[split == value], labels[split == value]) for value in range(3))
-    name, note = str(arrays["name"]), str(arrays["note"])
     return Dataset(name, digest, note, *splits, classes=max(used) + 1)
 
 
@@ -405,6 +409,9 @@ def _arrays(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         reason = f"{type(error).__name__}; data/README.md describes the format"
         raise UserError(f"{path} is no .npz file, or a damaged one ({reason}).") from None
     with archive:
+        for key in keys:
+            if Path(key).is_absolute() or ".." in Path(key).parts:
+                raise UserError(f"{path} is refused: it has a member outside its folder, '{key}'.")
         for key in ("images", "labels", "split", "name", "note"):
             if key in keys:
                 try:

@@ -205,6 +205,7 @@ class Chapter:
             "data": _told(self.dataset),
             "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "executed": store.provenance(self.device, torch.get_num_threads()),
             "claims": self.obtained,
             "series": self.series,
             "runs": self.runs,

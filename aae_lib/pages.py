@@ -35,8 +35,16 @@ LANDING_ROWS = 3
 
 
 def raw_html(*lines: str) -> str:
-    """HTML as a block of MyST markdown."""
-    return "\n".join(["```{raw} html", *lines, "```", ""])
+    """HTML as a block of MyST markdown, which no line of it can end."""
+    body, fence = "\n".join(lines), "```"
+    while fence in body:
+        fence += "`"
+    return f"{fence}{{raw}} html\n{body}\n{fence}\n"
+
+
+def plain(text: object) -> str:
+    """`text` for a line of markdown that shows it as it is: no markup of markdown, MyST or HTML takes effect."""
+    return re.sub(r"([\\`*_{}\[\]<>&$~^!|])", r"\\\1", " ".join(str(text).split()))
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -180,15 +188,15 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
     versions = [" · ".join(f"{k} {v}" for k, v in s["versions"].items()) for s in stages]
     parts = [
         f"**All of it.** {in_short(runs)}.\n",
-        f"**Hardware.** {_agreed(map(hardware, stages))}.\n",
-        f"**Software.** {_agreed(versions)}.\n",
+        f"**Hardware.** {plain(_agreed(map(hardware, stages)))}.\n",
+        f"**Software.** {plain(_agreed(versions))}.\n",
     ]
     head = ("Run", "Seed", "Epochs", "Wall time", "Peak memory", "On", "Commit")
     for chapter in results:
         if mine := chapter.get("runs"):
             parts += [
-                f"## {int(chapter['chapter'][:2])} · {chapter['title']}\n",
-                f"Profile `{chapter['profile']}`: {in_short(distinct(mine))}.\n",
+                f"## {plain(_title(chapter))}\n",
+                f"Profile {plain(chapter['profile'])}: {in_short(distinct(mine))}.{_executed(chapter)}\n",
                 raw_html(html_table(head, map(_machine_row, mine))),
             ]
     return "\n".join(parts)
@@ -205,7 +213,53 @@ def _machine_row(run: Mapping[str, Any]) -> list[str]:
     commits = dict.fromkeys(stage["commit"] for stage in _stages(run))
     unbroken = [text.replace(" ", "&nbsp;") for text in amounts]
     epochs = f"{run['epochs']:g}"
-    return [f"<code>{name}</code>", str(run["seed"]), epochs, *unbroken, ", ".join(commits)]
+    where = html.escape(", ".join(commits))
+    return [f"<code>{name}</code>", html.escape(str(run["seed"])), epochs, *unbroken, where]
+
+
+def _title(chapter: Mapping[str, Any]) -> str:
+    return f"{chapter['chapter'][:2].lstrip('0')} · {chapter['title']}"
+
+
+def _executed(chapter: Mapping[str, Any]) -> str:
+    """Where the chapter itself ran, in a sentence; nothing for results that do not say so."""
+    if not (found := chapter.get("executed")):
+        return ""
+    return f" The chapter itself ran on {plain(hardware(found))}, commit {plain(found['commit'])}."
+
+
+def cost(results: Sequence[Mapping[str, Any]]) -> str:
+    """What a claim costs: for each chapter, given as its results, hours of training over the claims it measures."""
+    head = (
+        "Chapter",
+        "Profile",
+        "Claims",
+        "Runs",
+        "GPU-hours",
+        "GPU-hours per claim",
+        "Processor hours",
+    )
+    rows = []
+    for chapter in results:
+        runs, measured = distinct(chapter.get("runs", [])), len(chapter.get("claims", ()))
+        if not runs or not measured:
+            continue
+        on_gpu, elsewhere = (
+            sum(run["wall_seconds"] for run in runs if bool(run["hardware"]["accelerator"]) == gpu)
+            / 3600
+            for gpu in (True, False)
+        )
+        amounts = [
+            f"{hours:.3f}" if 0 < hours < 0.1 else f"{hours:.1f}"
+            for hours in (on_gpu, on_gpu / measured, elsewhere)
+        ]
+        named = [html.escape(_title(chapter)), html.escape(str(chapter["profile"]))]
+        rows.append([*named, str(measured), str(len(runs)), *amounts])
+    return (
+        raw_html(html_table(head, rows))
+        if rows
+        else "No chapter of this book has trained anything yet.\n"
+    )
 
 
 def _stages(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -232,7 +286,7 @@ def speed(bench: Bench | None, whose: str, folder: Path) -> str:
         return "Nothing has been measured yet: `make bench` does it.\n"
     from aae_lib.bench import pictures, table
 
-    parts = [f"From {whose}: {bench.made}.\n", raw_html(*table(bench))]
+    parts = [f"From {whose}: {plain(bench.made)}.\n", raw_html(*table(bench))]
     for picture in pictures(bench):
         (folder / f"{picture.name}.png").write_bytes(picture.png)
         figure = f"```{{figure}} {folder.name}/{picture.name}.png\n:alt: {picture.alt}\n"
@@ -260,11 +314,14 @@ def faults(path: Path | None, whose: str) -> str:
         raise UserError(
             f"{path} holds no table of faults ({error!r}); 'make faults' writes it."
         ) from None
-    rows = [[html.escape(name), *(f"{n:,}" for n in numbers)] for name, *numbers in found]
-    total = (f"<b>{sum(row[i] for row in found):,}</b>" for i in range(1, len(keys) + 1))
-    table = html_table(
-        ["What was done", "Tried", "Survived", "Lost"], [*rows, ["<b>All</b>", *total]]
-    )
+    cases = [row for row in found if row[0].startswith("fuzzed")]
+    done = [row for row in found if row not in cases]
+    rows = []
+    for part, title in ((done, "Faults"), (cases, "Fuzzed cases")):
+        rows += [[html.escape(name), *(f"{n:,}" for n in numbers)] for name, *numbers in part]
+        total = (f"<b>{sum(row[i] for row in part):,}</b>" for i in range(1, len(keys) + 1))
+        rows.append([f"<b>{title}, together</b>", *total])
+    table = html_table(["What was done", "Tried", "Survived", "Lost"], rows)
     return f"From {whose}:\n\n{raw_html(table)}"
 
 

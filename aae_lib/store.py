@@ -21,7 +21,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -91,7 +91,7 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     text = {key: json.dumps(value) for key, value in metadata.items()}
-    text["sha256"] = json.dumps(_digest(tensors))
+    text["sha256"] = json.dumps(digest(tensors, text))
     write_atomically(path, serialise(tensors, metadata=text), "set AAE_RUNS elsewhere")
 
 
@@ -101,44 +101,60 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+            text = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if metadata.pop("sha256", None) != _digest(tensors):
+        found = json.loads(text.pop("sha256", "null"))
+        # Of checkpoints that are older than this line it is of the tensors alone.
+        if found != digest(tensors, text) and found != digest(tensors):
             raise ValueError("its content is not what was written")
+        metadata = {key: json.loads(value) for key, value in text.items()}
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path} is not a readable checkpoint ({error}).") from None
     return tensors, metadata
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and values."""
-    digest = hashlib.sha256()
+def digest(tensors: dict[str, Tensor], text: dict[str, str] | None = None) -> str:
+    """sha256 over `text`, and over names, types, shapes and values of `tensors`."""
+    found = hashlib.sha256()
+    for key, value in sorted((text or {}).items()):
+        found.update(f"{key} {value}\n".encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD elsewhere") -> None:
-    """Write `content` beside `path`, force it to the disk, move it into place: whole or not at all.
+    """`write_together` of one file."""
+    write_together({path: content}, remedy)
+
+
+def write_together(files: Mapping[Path, bytes], remedy: str = "set AAE_BUILD elsewhere") -> None:
+    """Write each content beside its path, force it to the disk, then move all into place: whole or not at all.
 
     Raises UserError on a disk error; `remedy` says what to do about it, beside freeing space.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    temporary = {
+        path: path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}") for path in files
+    }
+    path = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            temporary[path].replace(path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}. Free some space or {remedy}."
         ) from None
     finally:
-        with suppress(OSError):  # moved already, or never made
-            temporary.unlink()
+        for leftover in temporary.values():
+            with suppress(OSError):  # moved already, or never made
+                leftover.unlink()
 
 
 @contextmanager

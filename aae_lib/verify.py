@@ -113,8 +113,11 @@ def _results(project: book.Project, path: Path) -> Iterator[str]:
     name = path.relative_to(project.root)
     try:
         claims.evidence(path)
-        runs = json.loads(path.read_bytes())["runs"]
-        made = {(run["experiment"], run["hash"], c) for run in runs for c in _commits(run)}
+        content = json.loads(path.read_bytes())
+        made = {(r["experiment"], r["hash"], c) for r in content["runs"] for c in _commits(r)}
+        executed = content.get("executed", {}).get("commit")  # once it was not noted
+        if not isinstance(executed, str | None):
+            raise TypeError("a commit is no text")
         if not all(isinstance(part, str) for parts in made for part in parts):
             raise TypeError("an experiment, a hash or a commit is no text")
     except UserError as error:
@@ -128,6 +131,8 @@ def _results(project: book.Project, path: Path) -> Iterator[str]:
         # What is trained on other images than MNIST has their identity in its hash.
         if today and today.source == "mnist" and today.hash != digest:
             yield f"{name}: {experiment} was trained as {digest} and is {today.hash} today"
+    if executed and (reason := _untraceable(project.root, executed)):
+        yield f"{name}: the chapter was executed by commit {executed}, {reason}"
     for experiment, _, commit in sorted(made):
         if reason := _untraceable(project.root, commit):
             yield f"{name}: {experiment} was trained by commit {commit}, {reason}"

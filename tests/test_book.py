@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import re
@@ -128,6 +129,26 @@ def test_a_torn_pair_is_refused(project: Project):
     with pytest.raises(UserError, match=r"disagree \(cell 4, '# the last cell'\).*make sync"):
         book.run(project, "01_tiny", {})
     assert not project.chapters.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b'{"cells": [{}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', b"\xff"],
+)
+def test_a_damaged_notebook_is_refused(content: bytes, project: Project):
+    project.source("01_tiny").with_suffix(".ipynb").write_bytes(content)
+    for do in (lambda: book.run(project, "01_tiny", {}), lambda: book.reword(project, "01_tiny")):
+        with pytest.raises(UserError, match=r"01_tiny\.ipynb.*'make sync'"):
+            do()
+
+
+def test_a_notebook_that_names_no_language_is_refused(project: Project):
+    path = project.source("01_tiny").with_suffix(".ipynb")
+    content = json.loads(path.read_bytes())
+    del content["metadata"]["kernelspec"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"names no kernel and language.*'make sync'"):
+        book.run(project, "01_tiny", {})
 
 
 def test_unknown_parameters_and_profiles_are_refused_with_the_nearest(project: Project):
@@ -277,6 +298,20 @@ def test_the_book_builds_without_a_warning_and_reads_without_a_network(
     pictures = re.findall(r'<img alt="(?:Roofline|Two panels)[^"]*" src="([^"]+)"', speed)
     assert len(pictures) == 3
     assert all((page.parent / path).exists() for path in pictures)
+
+
+@pytest.mark.parametrize("content", ["", "parts: 3", "{", "parts:\n- title: x", "\0"])
+def test_a_damaged_table_of_contents_is_refused(content: str, project: Project):
+    (project.root / "book" / "_toc.yml").write_text(content)
+    with pytest.raises(UserError, match=r"_toc\.yml is no table of contents"):
+        book.build(project)
+
+
+def test_results_whose_runs_cannot_be_read_are_refused(project: Project):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"), runs=[{"hash": "x"}])
+    with pytest.raises(UserError, match="the runs of some results cannot be read"):
+        book.build(project)
 
 
 def test_a_book_that_does_not_build_leaves_the_last_one(project: Project):
@@ -694,6 +729,42 @@ def test_fewer_epochs_do_not_replace_more_of_the_same_profile(project: Project):
         book.publish(project)
     book.publish(project, force=True)
     assert tracked.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"profile": "quick"}', b"\xff"])
+def test_damaged_evidence_is_replaced_only_if_one_insists(content: bytes, project: Project):
+    write_executed(project, project.chapters)
+    path = write_results(project, project.results("quick", "01_tiny"))
+    tracked = project.published_results / "01_tiny.json"
+    tracked.parent.mkdir(parents=True)
+    tracked.write_bytes(content)
+    with pytest.raises(UserError, match=r"01_tiny\.json is damaged.*with git"):
+        book.publish(project)
+    assert tracked.read_bytes() == content
+    book.publish(project, force=True)
+    assert tracked.read_bytes() == path.read_bytes()
+
+
+def test_chapter_and_results_are_published_both_or_neither(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    sync, synced = os.fsync, []
+
+    def full(number: int) -> None:
+        synced.append(number)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(number)
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        book.publish(project)
+    left = [
+        p for p in (project.root / "data", project.published) for p in p.rglob("*") if p.is_file()
+    ]
+    assert left == []
 
 
 def test_evidence_changed_by_hand_is_not_published_along(project: Project):

@@ -477,6 +477,11 @@ DEFECTS: dict[str, tuple[str, Callable[[dict], object], str]] = {
     "a number as name": ("name", lambda a: 3, "one string.*int"),
     "a list as note": ("note", lambda a: ["a", "b"], "one string"),
     "MNIST's name": ("name", lambda a: "MNIST", "another than that of the data set MNIST"),
+    "a path as name": ("name", lambda a: "/../../evil", r"without / or .*found '/../../evil'"),
+    "a path of Windows as name": ("name", lambda a: "..\\evil", "without / or"),
+    "a name of two lines": ("name", lambda a: "two\nlines", "printable"),
+    "no name": ("name", lambda a: "", "1 to 60"),
+    "a long name": ("name", lambda a: "x" * 61, "1 to 60"),
     "TFD's name": ("name", lambda a: "tfd:2", "another than that of the data set TFD"),
 }
 
@@ -490,6 +495,14 @@ def test_a_defect_is_named_with_file_key_expected_and_found(defect, tmp_path, ar
     with pytest.raises(UserError, match=message) as caught:
         data.load(path)
     assert str(caught.value).startswith(f"{path}: '{key}' must be ")
+
+
+@pytest.mark.parametrize("member", ["../escaped", "/tmp/escaped", "a/../../escaped"])
+def test_an_archive_with_a_member_outside_its_folder_is_refused(member, tmp_path, arrays) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays, **{member: np.zeros(1)})
+    with pytest.raises(UserError, match=f"a member outside its folder, '{member}'"):
+        data.load(path)
 
 
 def test_no_images_at_all_are_refused(tmp_path, arrays) -> None:

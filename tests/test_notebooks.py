@@ -295,6 +295,14 @@ def test_a_second_make_book_trains_and_executes_nothing(smoke_book: dict, digits
     assert re.findall("^rule (.*):$", done.stdout + done.stderr, flags=re.MULTILINE) == ["book"]
 
 
+@pytest.mark.parametrize("setting", ["seed=x", "seed=-1", "replicates=0", "threads=1.5"])
+def test_the_workflow_refuses_what_is_no_number(setting: str, tmp_path: Path):
+    done = planned("--directory", str(tmp_path), "--config", "profile=smoke", setting)
+    assert done.returncode
+    assert f"snakemake: {setting} must be a whole number" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_workflow_has_one_job_for_each_run(tmp_path: Path):
     done = planned(
         *("--directory", str(tmp_path / "state"), "--config", "profile=standard"),

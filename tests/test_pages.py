@@ -14,6 +14,7 @@ import jupytext
 import nbformat
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from torch import nn
 
 from aae_lib import claims, pages
@@ -212,7 +213,7 @@ def run(name: str, **changes) -> dict:
 def results(chapter: str, *runs: dict) -> dict:
     return {
         "chapter": chapter,
-        "title": f"Title of {chapter}",
+        "title": f"Title {chapter[3:]}",
         "profile": "quick",
         "runs": list(runs),
     }
@@ -229,8 +230,8 @@ def test_machines_have_a_row_for_each_run_and_sums_that_count_each_once():
     assert "**Hardware.** A processor, 2 cores." in page
     assert "**Software.** python 3.11 · torch 2.0." in page
     assert re.findall("^## (.*)", page, re.MULTILINE) == [
-        "2 · Title of 02_one",
-        "7 · Title of 07_two",
+        "2 · Title one",
+        "7 · Title two",
     ]
     assert page.count("<tr><td>") == 4
     cells = re.findall("<td>(.*?)</td>", page)
@@ -252,6 +253,39 @@ def test_machines_say_where_runs_disagree():
 def test_without_runs_the_page_says_so():
     assert "make book" in pages.machines([])
     assert "make book" in pages.machines([results("01_nothing")])
+    assert "<table" not in pages.cost([results("01_nothing")])
+
+
+def test_machines_say_where_a_chapter_itself_ran():
+    told = results("02_one", run("a")) | {"executed": run("", commit="decade")}
+    assert "The chapter itself ran on A processor, 2 cores, commit decade." in pages.machines(
+        [told]
+    )
+
+
+def test_a_claim_costs_its_share_of_its_chapters_hours():
+    gpu = {"processor": "Another", "cores": 16, "accelerator": "A GPU"}
+    runs = run("a", hardware=gpu, wall_seconds=7200.0), run("b", wall_seconds=1800.0)
+    told = results("02_one", *runs) | {"claims": {"x": {}, "y": {}, "z": {}, "w": {}}}
+    cells = re.findall("<td>(.*?)</td>", pages.cost([told]))
+    assert cells == ["2 · Title one", "quick", "4", "2", "2.0", "0.5", "0.5"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<script>alert(1)</script>", "**x** `y` $z$ {eq}`w` [a](b)", "a\n\n# b", "a\n```\n# *b*\n```"],
+)
+def test_text_of_results_is_shown_as_it_is(hostile: str):
+    machine = {"processor": hostile, "cores": 2, "accelerator": hostile}
+    spoilt = run(hostile, seed=hostile, commit=hostile, device=hostile, hardware=machine)
+    told = results("02_one", spoilt | {"versions": {hostile: hostile}})
+    told |= {"title": hostile, "profile": hostile, "chapter": hostile, "claims": {"x": {}}}
+    for page in pages.machines([told | {"executed": spoilt}]), pages.cost([told]):
+        shown = MarkdownIt("commonmark").render(page)
+        raw = re.findall(r"^(```+)\{raw\} html\n(.*?)\n\1$", page, re.DOTALL | re.MULTILINE)
+        assert not any("<script" in text for text in (shown, *(body for _, body in raw)))
+        assert shown.count("<strong>") == page.count(".** ")  # the page's own
+        assert not any(mark in shown for mark in ("<h1", "<em>", "<a ", "<code>y"))
 
 
 # ---- the last chapter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -12,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from variants import program, trained
 
 from aae_lib import data, engine, phases, store, training
@@ -269,6 +271,21 @@ def test_images_are_standardised_by_the_training_set_and_the_checkpoint_keeps_th
     other = replace(digits, train=digits.validation)
     again = fit(e, replace(other, digest=digits.digest), seed=0, epochs=1, device="cpu", quiet=True)
     assert equal(weights(first), weights(again))  # loaded: not fitted to other images
+
+
+def test_a_checkpoint_with_another_history_is_refused_and_an_older_one_is_not(tmp_path):
+    path = tmp_path / "checkpoint-000001.safetensors"
+    tensors, told = {"w": torch.arange(6.0)}, {"history": [16.25], "epoch": 1}
+    store.save(path, tensors, told)
+    loaded, metadata = store.load(path)
+    assert torch.equal(loaded["w"], tensors["w"]) and metadata == told
+    path.write_bytes(path.read_bytes().replace(b"16.25", b"16.24"))
+    with pytest.raises(UserError, match="its content is not what was written"):
+        store.load(path)
+    older = {key: json.dumps(value) for key, value in told.items()}
+    older["sha256"] = json.dumps(store.digest(tensors))  # of the tensors alone
+    save_file(tensors, path, metadata=older)
+    assert store.load(path)[1] == told
 
 
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(digits, runs, capsys) -> None:

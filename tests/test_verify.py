@@ -119,6 +119,18 @@ def test_a_run_that_leads_to_no_code_is_told(commits: dict, reason: str, evidenc
     assert reason in problem
 
 
+def test_a_chapter_that_was_executed_by_no_commit_is_told(evidence: Project):
+    commit = git(evidence.root, "rev-parse", "HEAD")[:12]
+    publish(evidence, commit=commit)
+    path = evidence.published_results / "01_tiny.json"
+    content = json.loads(path.read_bytes())
+    for executed, problems in ((commit, 0), (f"{commit}-dirty", 1)):
+        path.write_text(json.dumps(content | {"executed": {"commit": executed}}))
+        (evidence.root / verify.SUMS).write_text(verify.sums(evidence))
+        found = [p for p in verify.problems(evidence) if "the chapter was executed by" in p]
+        assert len(found) == problems
+
+
 def test_results_without_their_runs_are_told(evidence: Project):
     path = evidence.published_results / "01_tiny.json"
     content = json.loads(path.read_text())

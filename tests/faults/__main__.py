@@ -143,15 +143,8 @@ class World:
 def trained(runs: Path) -> object:
     """The bits of the one run in `runs`: sums of its weights, and its history, at its last epoch."""
     (path,) = runs.glob("mnist_100-*/seed-0/checkpoint-000002.safetensors")
-    _, metadata = store.load(path)  # which compares the weights with their sum
-    return _weights(path), metadata["history"]
-
-
-def _weights(path: Path) -> str:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return file.metadata()["sha256"]
+    tensors, metadata = store.load(path)
+    return store.digest(tensors), metadata["history"]
 
 
 def written(build: Path) -> dict[str, object]:
@@ -335,6 +328,29 @@ def full_at_results(world: World, i: int) -> bool:
         return refused and world.chapter()[0] == 0 and world.chapter_is_whole()
 
 
+def read_only_build(world: World, i: int) -> bool:
+    """A chapter cannot be written, one that was before stands; then it can."""
+    with disk(world.folder / "build", 50_000) as again:
+        if world.chapter()[0]:
+            return False
+        target = world.folder / "build" / "chapters" / f"{CHAPTER}.ipynb"
+        before = target.read_bytes()
+        again("ro")
+        refused = clear(*world.chapter(), "Read-only file system")
+        kept = target.read_bytes() == before
+        again("rw")
+        return refused and kept and world.chapter()[0] == 0 and world.chapter_is_whole()
+
+
+def read_only_data(world: World, i: int) -> bool:
+    with disk(world.folder / "data", 10_000) as again:
+        write_tfd(world.folder / "data")
+        again("ro")
+        refused = clear(*world.run(*CONVERT), "Read-only file system")
+        again("rw")
+        return refused and world.run(*CONVERT)[0] == 0
+
+
 PUBLISH = """\
 import sys
 from pathlib import Path
@@ -365,6 +381,23 @@ def full_at_publishing(world: World, i: int) -> bool:
         kept = tracked.read_bytes() == before
         again("size=1m")
         return first and refused and kept and world.run("-c", PUBLISH, str(root), "40000")[0] == 0
+
+
+def read_only_evidence(world: World, i: int) -> bool:
+    """Nothing of a second publication arrives: neither results, on the read-only disk, nor the chapter, beside it."""
+    root = world.folder / "project"
+    with disk(root / "data" / "results", 1000) as again:
+        first = world.run("-c", PUBLISH, str(root), "0")[0] == 0
+        tracked = (
+            root / "data" / "results" / "01_tiny.json",
+            root / "book" / "chapters" / "01_tiny.ipynb",
+        )
+        before = [path.read_bytes() for path in tracked]
+        again("ro")
+        refused = clear(*world.run("-c", PUBLISH, str(root), "9"), "Read-only file system")
+        kept = [path.read_bytes() for path in tracked] == before
+        again("rw")
+        return first and refused and kept and world.run("-c", PUBLISH, str(root), "9")[0] == 0
 
 
 # ---- Files -----------------------------------------------------------------------------------------
@@ -463,6 +496,17 @@ def missing_kernel(world: World, i: int) -> bool:
     return clear(code, said) and target.read_bytes() == before
 
 
+def foreign_kernel(world: World, i: int) -> bool:
+    """A kernel that the user once registered as python3, and that starts no more, is not taken for this one."""
+    folder = world.folder / "home" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    spec = {"argv": ["/nowhere/python"], "display_name": "Another", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    home = str(folder.parent.parent)
+    code, _ = world.chapter(JUPYTER_DATA_DIR=home, JUPYTER_PATH=home)
+    return code == 0 and world.chapter_is_whole()
+
+
 # ---- All of it -------------------------------------------------------------------------------------
 
 
@@ -487,6 +531,9 @@ def faults(share: float, mount: bool) -> list[Fault]:
         Fault("disk full while a chapter writes", if_mounted(3), full_at_results, book=True),
         Fault("disk full while publishing", if_mounted(2), full_at_publishing),
         Fault("run store read-only", if_mounted(2), read_only_runs),
+        Fault("build folder read-only", if_mounted(1), read_only_build, book=True),
+        Fault("data folder read-only", if_mounted(1), read_only_data),
+        Fault("published evidence read-only", if_mounted(1), read_only_evidence),
     ]
     from test_fuzz import FILES
 
@@ -502,7 +549,8 @@ def faults(share: float, mount: bool) -> list[Fault]:
         Fault("two executions of one chapter at once", times(2), two_chapters, book=True),
         Fault("clock that jumps", times(3), jumping_clock),
         Fault("weights become NaN or infinite", times(2), no_number),
-        Fault("no Jupyter kernel", times(2), missing_kernel, book=True),
+        Fault("no Jupyter kernel", times(1), missing_kernel, book=True),
+        Fault("a broken kernel of the user's, also python3", times(1), foreign_kernel, book=True),
     ]
 
 
