@@ -384,9 +384,8 @@ def _archive(path: Path) -> Dataset:
         if arrays[key].dtype.kind != "U" or arrays[key].ndim:
             refuse(key, "one string", _described(arrays[key]))
     name, note = str(arrays["name"]), str(arrays["note"])
-    if (
-        not 0 < len(name) <= 60 or not name.isprintable() or set(name) & set("/\\")
-    ):  # files are named after it
+    # Files are named after it.
+    if not 0 < len(name) <= 60 or not name.isprintable() or set(name) & set("/\\"):
         refuse("name", "1 to 60 printable characters without / or \\", repr(name[:80]))
     if (own := name.lower().partition(":")[0]) in OFFICIAL:
         refuse("name", f"another than that of the data set {own.upper()}", f"'{name}'")

@@ -125,13 +125,14 @@ def digest(tensors: dict[str, Tensor], text: dict[str, str] | None = None) -> st
 
 
 def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD elsewhere") -> None:
-    """`write_together` of one file."""
+    """`write_together` of one file: it is there whole or not at all."""
     write_together({path: content}, remedy)
 
 
 def write_together(files: Mapping[Path, bytes], remedy: str = "set AAE_BUILD elsewhere") -> None:
-    """Write each content beside its path, force it to the disk, then move all into place: whole or not at all.
+    """Write each content beside its path, force it to the disk, and move them into place once all are there.
 
+    So a disk that is full or read-only leaves all as they were; a process killed in between the moves does not.
     Raises UserError on a disk error; `remedy` says what to do about it, beside freeing space.
     """
     temporary = {
