@@ -17,19 +17,22 @@ BUILD      := $(or $(AAE_BUILD),_build)
 RUN       := $(VENV)/bin/python
 PIP       := $(RUN) -m pip install --disable-pip-version-check --quiet --progress-bar on
 INSTALLED := $(VENV)/.aae-installed
+TOOLS     := $(VENV)/.aae-tools
 
 # Tools keep their caches in this folder too (pip apart).
 export MPLCONFIGDIR          := $(abspath $(BUILD))/cache/matplotlib
 export PRE_COMMIT_HOME       := $(abspath $(BUILD))/cache/pre-commit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book chapter published publish test bench faults slurm audit lint lock sync clean
+.PHONY: help setup tools data book chapter published publish test bench faults slurm sweep audit lint lock sync clean
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED) ## make .venv with the exact packages of constraints.txt
+
+tools: $(TOOLS) ## add to it what bench, slurm, audit and lock need
 
 data: setup ## fetch and verify MNIST
 	@$(RUN) -m aae_lib.cli fetch
@@ -48,33 +51,38 @@ chapter: setup ## execute one chapter: make chapter CHAPTER=07
 published: setup ## build the book from the published chapters, training nothing
 	@$(RUN) -m aae_lib.book build --published
 
-publish: setup ## copy this machine's chapters, results, bench and faults to book/chapters and data/
+publish: setup ## copy this machine's chapters, results and measurements to book/chapters and data/
 	@$(RUN) -m aae_lib.book publish $(CHAPTER)
 
 # A process for each core; the products of one test are too small for more.
 test: setup ## run the tests
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(if $(filter all,$(CORES)),auto,$(CORES)) --dist loadfile
 
-bench: $(VENV)/.aae-bench ## measure speed, each figure a ratio taken side by side, into _build/bench.json
+bench: tools ## measure speed, each figure a ratio taken side by side, into _build/bench.json
 	@$(RUN) tests/bench
 
 faults: setup ## hurt real processes, damage files, feed it nonsense: a table of what was lost, into _build/faults.json
 	@$(RUN) tests/faults
 
-slurm: $(VENV)/.aae-slurm ## as root: a sweep on a Slurm cluster that loses a job and a node, into _build/slurm.log
+slurm: tools ## as root: a sweep on a Slurm cluster that loses a job and a node, into _build/slurm.log
 	@$(RUN) tests/slurm
 
-audit: $(VENV)/.aae-audit ## ask PyPI for known vulnerabilities of the pinned packages
+sweep: setup ## measure what a thousand runs at once would ask of Snakemake, disk and locks, into _build/sweep.json
+	@$(RUN) tests/sweep
+
+audit: tools ## ask PyPI for known vulnerabilities of the pinned packages
 	@$(RUN) tests/audit.py
 
 lint: setup ## check style, formatting and the notebooks' pairs
 	@PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m pre_commit run --all-files
 
-lock: $(VENV)/.aae-audit ## write requirements.lock anew from constraints.txt, with the sums of the packages' files
-	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11.9 --generate-hashes --no-annotate \
-		--extra book --extra test --constraint constraints.txt \
-		$(patsubst %,--no-emit-package %,torch $(shell grep -oE '^(cuda|nvidia|triton)[a-z0-9-]*' constraints.txt)) \
-		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+lock: tools ## write requirements*.lock anew from constraints.txt, with the sums of the packages' files
+	@$(LOCK) --extra book --extra test --output-file requirements.lock pyproject.toml
+	@$(LOCK) --extra audit --extra bench --extra slurm --output-file requirements-tools.lock pyproject.toml
+
+LOCK = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11.9 --generate-hashes --no-annotate \
+	--constraint constraints.txt --custom-compile-command 'make lock' \
+	$(patsubst %,--no-emit-package %,pip torch $(shell grep -oE '^(cuda|nvidia|triton)[a-z0-9-]*' constraints.txt))
 
 sync: setup ## bring each notebook's .py and .ipynb together, the newer one leading
 	@$(RUN) -m jupytext --sync notebooks/*.py
@@ -96,7 +104,7 @@ $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	$(PIP) -c constraints.txt -e '.[book,test]'
 	@touch $@
 
-# What one target alone needs.
-$(VENV)/.aae-bench $(VENV)/.aae-slurm $(VENV)/.aae-audit: $(VENV)/.aae-%: $(INSTALLED)
-	$(PIP) -c constraints.txt -e '.[book,test,$*]'
+$(TOOLS): $(INSTALLED) requirements-tools.lock
+	$(PIP) --require-hashes --no-deps -r requirements-tools.lock
+	$(PIP) -c constraints.txt -e '.[book,test,audit,bench,slurm]'
 	@touch $@

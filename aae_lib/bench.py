@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
+from aae_lib import store
 from aae_lib.claims import chip
 from aae_lib.errors import UserError
 from aae_lib.figures import GREY, INK, STYLE, WIDTH
@@ -350,13 +350,7 @@ def _parse_table(rows: Any) -> list[Measured]:
 
 def _parse_details(details: Any, measured: Sequence[Measured]) -> Bench:
     how = {figure.name: str(details["how"][figure.name]) for figure in measured}
-    made, machine = details["provenance"], details["provenance"]["hardware"]
-    day = datetime.fromisoformat(details["finished"])
-    commit = made["commit"].replace("-dirty", " with changes")
-    line = (
-        f"{day.day} {day:%B %Y}, {machine['accelerator'] or machine['processor']}, {machine['cores']} cores, "
-        f"{made['threads']} threads, torch {made['versions']['torch']}, commit {commit}"
-    )
+    line = f"{store.made(details)}, {int(details['provenance']['threads'])} threads"
     curves = _parse_curves(details["curves"]) if details["curves"] else None
     return Bench(measured, how, curves, line)
 

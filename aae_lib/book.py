@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 METADATA = "aae"
 """Notebook metadata written by `run`: source_sha256 and parameters of that execution."""
 
-TESTED = ("faults.json", "slurm.log")
-"""What `make faults` and `make slurm` leave in the build folder."""
+TESTED = ("faults.json", "faults_details.json", "slurm.log", "sweep.json", "sweep_details.json")
+"""What `make faults`, `make slurm` and `make sweep` leave in the build folder."""
 
 PROGRESS = re.compile(r"^[^\n]*?%\|(?:[^\n]*?\[[^]\n]*\]|[^\n]*)")
 """One state of one of tqdm's bars, behind the carriage return that puts it in the place of the last one."""
@@ -88,7 +88,7 @@ class Project:
 
     @property
     def published_tests(self) -> Path:
-        """What `make faults` and `make slurm` found, tracked."""
+        """What `make faults`, `make slurm` and `make sweep` found, tracked."""
         return self.root / "data" / "tested"
 
     def source(self, chapter: str) -> Path:
@@ -502,6 +502,7 @@ def build(project: Project, published: bool = False) -> Path:
 
 def stage(project: Project, source: Path, published: bool = False) -> None:
     """Make `source` a complete book: prose, executed chapters, and the pages that `pages` makes."""
+    import nbformat
     import yaml
 
     from aae_lib import bench  # brings matplotlib along, which no other command needs
@@ -530,9 +531,11 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(project.root / "book", source, ignore=shutil.ignore_patterns("chapters"))
     (source / "chapters").mkdir()
-    for path in chosen.values():
+    for chapter, path in chosen.items():
         text = pages.without_dead_links(path.read_text(encoding="utf-8"), chosen)
-        (source / "chapters" / path.name).write_text(text, encoding="utf-8")
+        notebook = nbformat.reads(text, as_version=4)
+        pages.with_anchors(notebook, chapter)
+        nbformat.write(notebook, source / "chapters" / path.name)
     try:
         contents = yaml.safe_load((source / "_toc.yml").read_text())
         for part in contents["parts"]:
@@ -578,6 +581,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
         "speed": pages.speed(here or bench.load(project.published_bench), whose, folder),
         "faults": pages.faults(*_tested(project, "faults.json", published)),
         "cluster": pages.cluster(*_tested(project, "slurm.log", published)),
+        "sweep": pages.sweep(*_tested(project, "sweep.json", published)),
     }
     for name, text in made.items():
         (folder / f"{name}.md").write_text(pages.without_dead_links(text, chosen), encoding="utf-8")
@@ -597,11 +601,11 @@ def _tested(project: Project, name: str, published: bool) -> tuple[Path | None, 
 def publish(project: Project, names: Sequence[str] = (), force: bool = False) -> list[Path]:
     """Copy executed chapters with their results to the tracked folders, and renew README's results.
 
-    All of this machine's chapters if `names` is empty; what `make bench`, `make faults` and `make slurm` left in the
+    All of this machine's chapters if `names` is empty; what the targets bench, faults, slurm and sweep left in the
     build folder goes along. Everything is checked before anything is written. Raises UserError for a chapter that is
     not to be shown, a smoke run, a seed other than 0, data other than MNIST, results of another execution, a damaged
-    bench or one without curves, a damaged table of faults, a path of this machine, published evidence that was changed
-    by hand, and, unless `force`, a shorter profile or fewer epochs than those of the published one.
+    bench or one without curves, a damaged table of faults or of the sweep, a path of this machine, published evidence
+    that was changed by hand, and, unless `force`, a shorter profile or fewer epochs than those of the published one.
     """
     from aae_lib import bench, verify
 
@@ -635,9 +639,10 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
             )
         for name in bench.FILES:
             writes[project.published_bench / name] = (project.build / name).read_bytes()
+    show = {"faults.json": pages.faults, "sweep.json": pages.sweep, "slurm.log": pages.cluster}
     for path in tested:
-        if path.suffix == ".json":
-            pages.faults(path, "")  # refuses what the page could not show
+        if path.name in show:
+            show[path.name](path, "")  # refuses what the page could not show
         writes[project.published_tests / path.name] = path.read_bytes()
     earlier = verify.changed(project) if (project.root / verify.SUMS).exists() else []
     for problem in earlier:  # the ledger alone is written by hand
@@ -794,7 +799,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "publish",
         help="copy executed chapters and results to their tracked places",
         description="Copy chapters to book/chapters, results to data/results, what 'make bench' measured to "
-        "data/bench, what 'make faults' and 'make slurm' found to data/tested, and renew README's results. "
+        "data/bench, what 'make faults', 'slurm' and 'sweep' found to data/tested, and renew README's results. "
         "Smoke runs, and chapters that failed or are stale, are refused.",
     )
     out.add_argument(

@@ -473,8 +473,8 @@ def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None
     """An HTML table for the book: claims and the paper's numbers, then one column for each entry of `columns`.
 
     Its rows are the same claims, judged on different results ("Published", "This run"). With `chapters`, the folder of
-    the chapters' pages as seen from this page ("" or "chapters/"), each claim links to where its chapter judges it.
-    Every text is escaped.
+    the chapters' pages as seen from this page ("" or "chapters/"), each claim links to the cell of its chapter that
+    measures it (`pages.with_anchors`). Every text is escaped.
     """
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("Claim", "Paper", *columns))
     lines = [f'<table class="table scorecard"><thead><tr>{head}</tr></thead><tbody>']
@@ -484,7 +484,7 @@ def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None
         what = f"<b>{cell['place']}</b> {cell['model']}"
         if chapters is not None and claim.run:
             # Single quotes, so that it reads the same inside a notebook's JSON.
-            page = f"{chapters}{claim.chapter}.html#against-the-paper"
+            page = f"{chapters}{claim.chapter}.html#{anchor(claim)}"
             what += (
                 f" <small>· <a href='{page}'>chapter {claim.chapter[:2].lstrip('0')}</a></small>"
             )
@@ -496,6 +496,11 @@ def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None
             f'<tr><td id="{cell["claim"]}">{what}</td><td>{cell["reported"]}</td>{found}</tr>'
         )
     return "\n".join([*lines, "</tbody></table>"])
+
+
+def anchor(claim: Claim) -> str:
+    """The id of the place in a chapter's page where `claim` is measured; its row of the chapter's table has its own."""
+    return f"cell.{claim.id}"
 
 
 def chip(verdict: str, count: int | None = None) -> str:

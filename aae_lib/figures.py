@@ -342,7 +342,7 @@ def error_along_training(
     *,
     quantity: str = "test_error",
 ) -> Figure:
-    """Test error in % against epochs, both logarithmic. Paper: A.2.1, its last paragraph.
+    """An error in % against epochs, both logarithmic. Paper: A.2.1, its last paragraph.
 
     `series[setting][seed]` holds equally long lists "epoch" (from 1) and `quantity` (in %), as a
     chapter's results file does: a thin line per seed, and mean ± one standard deviation of several.
@@ -395,7 +395,9 @@ def error_along_training(
         marker = open_marker if points else {}
         line = {"color": colour, "ls": dash if curves else "", "lw": 1.8}
         legend.append(Line2D([], [], label=name, **line, **marker))
-    axes.set(xscale="log", yscale="log", xlabel="epochs", ylabel="test error (%)")
+    axes.set(
+        xscale="log", yscale="log", xlabel="epochs", ylabel=f"{quantity.replace('_', ' ')} (%)"
+    )
     first = min((run["epoch"][0] for runs in series.values() for run in runs.values()), default=1)
     axes.set_xlim(0.6 * min(1, first), axes.get_xlim()[1] * 1.3)
     for axis in axes.xaxis, axes.yaxis:

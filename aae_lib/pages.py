@@ -4,23 +4,25 @@
     scorecard  every claim with its verdict              speed       what `make bench` measured
     appendix   every hyper-parameter beside the paper's  faults      what `make faults` found
     deviations those of all chapters, for the last one   cluster     the transcript of `make slurm`
+    cost       GPU-hours for each claim                  sweep       what `make sweep` measured
 
 So no page can drift from what it tells of. Nothing here needs torch.
 """
 
 from __future__ import annotations
 
+import ast
 import html
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aae_lib import claims
+from aae_lib import claims, store
 from aae_lib.config import Code, Experiment, Rates
 from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS
@@ -28,6 +30,8 @@ from aae_lib.priors import Categorical, Gaussian
 from aae_lib.store import duration
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
     from aae_lib.bench import Bench
 
 LANDING_ROWS = 3
@@ -57,7 +61,7 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def without_dead_links(text: str, present: Collection[str]) -> str:
     """`text` with links to chapters that are not `present` in the book replaced by their words."""
-    link = r"<a href='(?:chapters/)?(\d\w+)\.html#[\w-]+'>(.*?)</a>"
+    link = r"<a href='(?:chapters/)?(\d\w+)\.html#[\w.-]+'>(.*?)</a>"
     return re.sub(link, lambda m: m[0] if m[1] in present else m[2], text)
 
 
@@ -103,6 +107,58 @@ def scorecard(columns: Mapping[str, Sequence[claims.Row]], chapters: str) -> dic
 def in_sections(tables: Mapping[str, str]) -> str:
     """HTML tables under a heading each, as markdown."""
     return "\n".join(f"## {title}\n\n{raw_html(table)}" for title, table in tables.items())
+
+
+# ---- anchors
+
+
+def with_anchors(notebook: NotebookNode, chapter: str) -> None:
+    """Put an anchor for each claim of `chapter` before the cell that records it; before the last one if none does."""
+    import nbformat
+
+    found: dict[int, list[str]] = {}
+    for claim in claims.load():
+        if claim.run and claim.chapter == chapter:
+            at = recording_cell(claim.id, [cell.source for cell in notebook.cells])
+            found.setdefault(len(notebook.cells) - 1 if at is None else at, []).append(
+                f'<span id="{claims.anchor(claim)}"></span>'
+            )
+    for at, spans in sorted(found.items(), reverse=True):
+        cell = nbformat.v4.new_markdown_cell(raw_html(*spans), id=f"anchors-{at}")
+        notebook.cells.insert(at, cell)
+
+
+def recording_cell(claim: str, sources: Sequence[str]) -> int | None:
+    """Which of a chapter's cells records `claim`: it calls `record`, and a text in it is the id, or becomes it.
+
+    An f-string becomes every id that has its fixed parts. Of several such cells the one that names most of the id's
+    parts elsewhere, too; None if there is none.
+    """
+    best, most = None, -1
+    for i, source in enumerate(sources):
+        try:
+            nodes = list(ast.walk(ast.parse(source)))
+        except SyntaxError:  # prose
+            continue
+        called = {
+            getattr(n.func, "attr", getattr(n.func, "id", ""))
+            for n in nodes
+            if isinstance(n, ast.Call)
+        }
+        texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        made = [
+            "".join(re.escape(part.value) if isinstance(part, ast.Constant) else "[^.]+" for part in n.values)
+            for n in nodes
+            if isinstance(n, ast.JoinedStr)
+        ]  # fmt: skip
+        named = sum(part in texts for part in claim.split("."))
+        if (
+            "record" in called
+            and (claim in texts or any(re.fullmatch(pattern, claim) for pattern in made))
+            and named > most
+        ):
+            best, most = i, named
+    return best
 
 
 # ---- deviations
@@ -300,20 +356,14 @@ def speed(bench: Bench | None, whose: str, folder: Path) -> str:
 def faults(path: Path | None, whose: str) -> str:
     """The table that `make faults` wrote into `path` on `whose` machine.
 
-    Raises UserError for a file that is not a list of fault, tried, survived, lost.
+    Raises UserError for a file that is not a list of fault, tried, survived, lost, or lacks its details.
     """
     if path is None:
         return "Nothing has been tried yet: `make faults` does it.\n"
     keys = ("tried", "survived", "lost")
-    try:
-        found = [
-            (str(row["fault"]), *(int(row[k]) for k in keys))
-            for row in json.loads(path.read_bytes())
-        ]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(
-            f"{path} holds no table of faults ({error!r}); 'make faults' writes it."
-        ) from None
+    found, made = _measured(
+        path, lambda row: (str(row["fault"]), *(int(row[k]) for k in keys)), "make faults"
+    )
     cases = [row for row in found if row[0].startswith("fuzzed")]
     done = [row for row in found if row not in cases]
     rows = []
@@ -322,7 +372,35 @@ def faults(path: Path | None, whose: str) -> str:
         total = (f"<b>{sum(row[i] for row in part):,}</b>" for i in range(1, len(keys) + 1))
         rows.append([f"<b>{title}, together</b>", *total])
     table = html_table(["What was done", "Tried", "Survived", "Lost"], rows)
-    return f"From {whose}:\n\n{raw_html(table)}"
+    return f"From {whose} ({made}):\n\n{raw_html(table)}"
+
+
+def sweep(path: Path | None, whose: str) -> str:
+    """The table that `make sweep` wrote into `path` on `whose` machine. Raises UserError for any other file."""
+    if path is None:
+        return "Nothing has been measured yet: `make sweep` does it.\n"
+    rows, made = _measured(
+        path,
+        lambda row: [html.escape(str(row[key])) for key in ("what", "measured", "thousand")],
+        "make sweep",
+    )
+    table = html_table(["", "Measured", "For a thousand runs at once"], rows)
+    return f"From {whose} ({made}):\n\n{raw_html(table)}"
+
+
+def _measured(path: Path, parse: Callable[[Any], Any], maker: str) -> tuple[list[Any], str]:
+    """Each row that `store.write_measured` wrote to `path`, parsed; and when, where and by which commit it was made.
+
+    Raises UserError for any other file.
+    """
+    try:
+        rows = [parse(row) for row in json.loads(path.read_bytes())]
+        details = json.loads(path.with_name(f"{path.stem}_details.json").read_bytes())
+        return rows, plain(store.made(details))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(
+            f"{path} or its details are not what '{maker}' writes ({error!r}); run it again."
+        ) from None
 
 
 def cluster(path: Path | None, whose: str) -> str:

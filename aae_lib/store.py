@@ -201,6 +201,38 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
     }
 
 
+def write_measured(name: str, rows: Any, provenance: dict[str, Any], **details: Any) -> Path:
+    """Write what was found, `rows`, to `<name>.json` of the build folder, and beside it `<name>_details.json`.
+
+    These hold `details`, the provenance and the time. Returns the first path; raises UserError if the disk refuses.
+    """
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    files = {
+        name: rows,
+        f"{name}_details": details | {"provenance": provenance, "finished": finished},
+    }
+    text = {
+        build_root() / f"{stem}.json": json.dumps(content, indent=1, ensure_ascii=False).encode()
+        + b"\n"
+        for stem, content in files.items()
+    }
+    write_together(text)
+    return next(iter(text))
+
+
+def made(details: Mapping[str, Any]) -> str:
+    """When, on what and by which commit something was measured, in one line, from the details written with it.
+
+    Raises KeyError, TypeError or ValueError if they do not say.
+    """
+    by, machine = details["provenance"], details["provenance"]["hardware"]
+    day = datetime.fromisoformat(details["finished"])
+    return (
+        f"{day.day} {day:%B %Y}, {machine['accelerator'] or machine['processor']}, {machine['cores']} cores, "
+        f"torch {by['versions']['torch']}, commit {by['commit'].replace('-dirty', ' with changes')}"
+    )
+
+
 def duration(seconds: float) -> str:
     """A time in the largest unit that it fills: 12 s, 3.5 min, 2.1 h, 1.4 days."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):

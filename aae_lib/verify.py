@@ -50,13 +50,15 @@ def problems(project: book.Project) -> list[str]:
 
     Compared are every published file and the ledger with the sums that `publish` left; each chapter with its source
     and with its results; the configuration of each run on MNIST with the one that has its name today (the variants of
-    an ablation have none); each run's commits with this repository's history; README's table with ledger and results.
+    an ablation have none); each run's commits, and those that bench, faults and sweep measured, with this repository's
+    history; README's table with ledger and results.
     Raises UserError if the ledger cannot be read.
     """
     return [
         *map(str, changed(project)),
         *(line for path in sorted(project.published.glob("*.ipynb")) for line in _chapter(project, path)),
         *(line for path in sorted(project.published_results.glob("*.json")) for line in _results(project, path)),
+        *(line for path in sorted(project.root.glob("data/*/*_details.json")) for line in _measured(project, path)),
         *_readme(project),
     ]  # fmt: skip
 
@@ -136,6 +138,17 @@ def _results(project: book.Project, path: Path) -> Iterator[str]:
     for experiment, _, commit in sorted(made):
         if reason := _untraceable(project.root, commit):
             yield f"{name}: {experiment} was trained by commit {commit}, {reason}"
+
+
+def _measured(project: book.Project, path: Path) -> Iterator[str]:
+    """Of what bench, faults and sweep left: whether the commit that was measured is known."""
+    name = path.relative_to(project.root)
+    try:
+        commit = json.loads(path.read_bytes())["provenance"]["commit"]
+        if reason := _untraceable(project.root, commit):
+            yield f"{name}: measured at commit {commit}, {reason}"
+    except book.UNREADABLE as error:
+        yield f"{name} cannot be read ({error!r})"
 
 
 def _commits(run: dict[str, Any]) -> list[str]:

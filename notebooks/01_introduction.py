@@ -102,7 +102,7 @@ pd.DataFrame(
 #
 # {numref}`fig-architecture-1` is Figure 1 of the paper, drawn by code from the configuration that chapter 2 trains. Every diagram in this book is made so: change the configuration and the picture follows.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 1 again: the adversarial autoencoder. The upper row is an autoencoder, which rebuilds an image x from its code z. Below, a second network learns to tell codes (\u2212) from draws of a distribution of our choice (+), and the encoder learns to make that impossible. Numbers are the sizes of the layers.", "name": "fig-architecture-1"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 1 again: the adversarial autoencoder. The upper row is an autoencoder, which rebuilds an image x from its code z. Below, a second network learns to tell codes (\u2212) from draws of a distribution of our choice (+), and the encoder learns to make that impossible. Numbers are the sizes of the layers. What to see: the encoder is in both games, and serves as the generator of the second.", "name": "fig-architecture-1"}}
 figures.architecture(
     by_name("fig2_gaussian"), pixels=chapter.dataset.dim, classes=chapter.dataset.classes
 )

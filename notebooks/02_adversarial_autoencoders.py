@@ -115,7 +115,7 @@ chapter = Chapter.open("02_adversarial_autoencoders", "Adversarial autoencoders"
 #
 # {numref}`fig-architecture` is drawn from the very configuration that is trained below.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The adversarial autoencoder of Fig 2a, drawn from its configuration. Above, an autoencoder; below, the discriminator that compares its codes with draws of the prior.", "name": "fig-architecture"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The adversarial autoencoder of Fig 2a, drawn from its configuration. Above, an autoencoder; below, the discriminator that compares its codes with draws of the prior. What to see: the encoder stands in both rows; nothing else ties the code to the prior.", "name": "fig-architecture"}}
 aae_gaussian = by_name("fig2_gaussian")
 figures.architecture(aae_gaussian, pixels=chapter.dataset.dim, classes=chapter.dataset.classes)
 
@@ -167,7 +167,7 @@ runs = {title: chapter.train(name) for title, name in names.items()}
 # A discriminator cost that sinks to zero means that the encoder has lost touch with the prior; one that reads
 # 1.3863 from the start, that the game never began.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of the AAE with the Gaussian prior, first seed: the mean over each epoch.", "name": "fig-losses"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of the AAE with the Gaussian prior, first seed: the mean over each epoch. What to see: how near the adversary's two costs stay to the dashed lines, at which the discriminator cannot tell codes from draws.", "name": "fig-losses"}}
 figures.losses(runs["AAE, Gaussian prior"][0].history)
 
 # %% [markdown]

@@ -85,7 +85,7 @@ counts = choices("cluster_counts", cluster_counts, ["16", "30"])
 #
 # {numref}`fig-architecture-clusters` is drawn from the configuration that is trained below: Figure 8 of the paper without its labels, three times as wide.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The clustering autoencoder, drawn from its configuration. Compared with chapter 7, the cross-entropy of labelled images is gone, y has as many entries as there are to be clusters, z has five dimensions, and the input's noise is dropout.", "name": "fig-architecture-clusters"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The clustering autoencoder, drawn from its configuration. Compared with chapter 7, the cross-entropy of labelled images is gone, y has as many entries as there are to be clusters, z has five dimensions, and the input's noise is dropout. What to see: no label enters anywhere.", "name": "fig-architecture-clusters"}}
 experiment = by_name(f"clusters_{counts[0]}")
 figures.architecture(experiment, pixels=chapter.dataset.dim, classes=chapter.dataset.classes)
 
@@ -126,7 +126,7 @@ first = runs[counts[0]][0]
 # Healthy curves are those of chapter 7 without the cross-entropy: each discriminator's cost dips when its game begins and then creeps back towards $2\ln 2 = 1.386$, each generator's mirrors it above $\ln 2$. The cost to watch is the discriminator's of $y$. Near 1.386 from the very
 # start, it means that the game never began; near zero, that the softmax outputs stay soft and are told from one-hot vectors at a glance.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed of the first number of clusters: the mean over each epoch, or over the share of it that was trained, with a line for each code.", "name": "fig-losses-8"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed of the first number of clusters: the mean over each epoch, or over the share of it that was trained, with a line for each code. What to see: whether the reconstruction still falls at the end, and for which code the discriminator is further ahead, below the dashed line.", "name": "fig-losses-8"}}
 figures.losses({name: values for name, values in first.history.items() if "error" not in name})
 
 # %% [markdown]

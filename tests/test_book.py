@@ -409,10 +409,25 @@ def test_speed_is_this_machines_or_else_the_published_one(
     assert all((source / path).exists() for path in pictures)
 
 
+DETAILS = {
+    "provenance": {
+        "commit": "0123456789ab-dirty",
+        "versions": {"torch": "9.9"},
+        "hardware": {"processor": "<i>A</i> chip", "cores": 2, "accelerator": None},
+    },
+    "finished": "2026-11-27T10:00:00+00:00",
+}
 FAULTS = [
     {"fault": "<b>pulled the plug</b>", "tried": 1200, "survived": 1199, "lost": 1},
     {"fault": "fuzzed", "tried": 30, "survived": 30, "lost": 0},
 ]
+
+
+def write_faults(folder: Path, rows: list[dict]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "faults_details.json").write_text(json.dumps(DETAILS))
+    (folder / "faults.json").write_text(json.dumps(rows))
+    return folder / "faults.json"
 
 
 def test_what_was_survived_is_this_machines_or_else_the_published(project: Project):
@@ -420,8 +435,7 @@ def test_what_was_survived_is_this_machines_or_else_the_published(project: Proje
     faults, cluster = (source / "generated" / f"{name}.md" for name in ("faults", "cluster"))
     book.stage(project, source)
     assert "`make faults`" in faults.read_text() and "`make slurm`" in cluster.read_text()
-    project.published_tests.mkdir(parents=True)
-    (project.published_tests / "faults.json").write_text(json.dumps(FAULTS))
+    write_faults(project.published_tests, FAULTS)
     (project.published_tests / "slurm.log").write_text("0:01 node2 <down>\n```\n")
     book.stage(project, source)
     text = faults.read_text()
@@ -429,26 +443,47 @@ def test_what_was_survived_is_this_machines_or_else_the_published(project: Proje
     assert "<b>1,200</b></td><td><b>1,199</b></td><td><b>1</b>" in text  # faults
     assert "<b>30</b></td><td><b>30</b></td><td><b>0</b>" in text  # fuzzed cases
     assert "published run" in text and "node2 &lt;down&gt;" in cluster.read_text()
-    (project.build / "faults.json").write_text(json.dumps(FAULTS[1:]))
+    write_faults(project.build, FAULTS[1:])
     for published, whose in ((False, "this machine"), (True, "the published run")):
         book.stage(project, source, published)
-        assert f"From {whose}:" in faults.read_text()
+        made = f"From {whose} (27 November 2026, \\<i\\>A\\</i\\> chip, 2 cores, torch 9.9, commit "
+        assert f"{made}0123456789ab with changes):" in faults.read_text()
         assert ("pulled the plug" in faults.read_text()) == published
 
 
 def test_what_was_survived_is_published_and_a_damaged_table_is_not(project: Project):
-    project.build.mkdir(parents=True, exist_ok=True)
-    table, log = project.build / "faults.json", project.build / "slurm.log"
-    table.write_text(json.dumps(FAULTS))
+    table, log = write_faults(project.build, FAULTS), project.build / "slurm.log"
     log.write_text("done\n")
     book.publish(project)
-    for path in table, log:
+    for path in table, table.with_name("faults_details.json"), log:
         assert (project.published_tests / path.name).read_bytes() == path.read_bytes()
     for spoilt in ("[", '[{"fault": "x"}]', "{}x", '[{"fault": "x", "tried": 1e999}]', "[3]"):
         table.write_text(spoilt)
-        with pytest.raises(UserError, match=r"holds no table of faults.*'make faults'"):
+        with pytest.raises(
+            UserError, match=r"faults.json or its details are not what 'make faults'"
+        ):
+            book.publish(project)
+    write_faults(project.build, FAULTS)
+    for spoilt in ("[]", "{}", "{", json.dumps(DETAILS | {"finished": "yesterday"})):
+        table.with_name("faults_details.json").write_text(spoilt)
+        with pytest.raises(UserError, match="not what 'make faults' writes"):
             book.publish(project)
     assert json.loads((project.published_tests / "faults.json").read_bytes()) == FAULTS
+
+
+def test_a_sweep_s_measurements_are_shown_as_text_and_a_damaged_table_is_refused(project: Project):
+    source = project.build / "source"
+    row = {"what": "a <b>graph</b>", "measured": "3 s", "thousand": "once"}
+    project.build.mkdir(parents=True, exist_ok=True)
+    (project.build / "sweep.json").write_text(json.dumps([row]))
+    (project.build / "sweep_details.json").write_text(json.dumps(DETAILS))
+    book.stage(project, source)
+    shown = (source / "generated" / "sweep.md").read_text()
+    assert "<td>a &lt;b&gt;graph&lt;/b&gt;</td><td>3 s</td><td>once</td>" in shown
+    (project.build / "sweep.json").write_text(json.dumps([{"what": "a graph"}]))
+    with pytest.raises(UserError, match=r"sweep.json or its details are not what 'make sweep'"):
+        book.publish(project)
+    assert not (project.published_tests / "sweep.json").exists()
 
 
 @pytest.mark.parametrize("where", ["build", "published_bench"])

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from aae_lib import store
+
 FOLDER = Path(__file__).parent / "faults"
 
 
@@ -65,6 +67,8 @@ def test_what_is_lost_is_told_and_fails(harness, tmp_path: Path, monkeypatch, ca
     assert "1: another end than undisturbed" in told and "the harness fell over" in told
     assert "not tried: full and read-only disks" in told
     rows = json.loads((tmp_path / "faults.json").read_bytes())
+    about = json.loads((tmp_path / "faults_details.json").read_bytes())
+    assert about["provenance"]["commit"][:12] in store.made(about) and about["seconds"] >= 0
     assert rows == [
         {"fault": "lost now and then", "tried": 3, "survived": 2, "lost": 1},
         {"fault": "falls over", "tried": 1, "survived": 0, "lost": 1},

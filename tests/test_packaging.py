@@ -74,13 +74,33 @@ def test_every_transitive_dependency_is_pinned_at_the_installed_version():
     assert len(needed) > 100
 
 
-def test_the_lock_names_the_sums_of_every_pinned_package_but_torch_s():
-    text = (REPOSITORY / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-tools.lock"])
+def test_a_lock_names_versions_of_the_pins_with_their_sums(name: str):
+    text = (REPOSITORY / name).read_text()
     locked = dict(re.findall(r"^([a-z0-9-]+)==([0-9][0-9a-z.]*) ", text, flags=re.MULTILINE))
     assert locked.items() <= constraints().items(), "make lock"
     entries = re.sub(r" \\\n", "", text).splitlines()
     assert all("--hash=sha256:" in line for line in entries if not line.startswith("#"))
-    unlocked = needed_by(*INSTALLED_EXTRAS) - locked.keys()
+    extras = re.findall(r"--extra ([a-z]+)", recipe_of(name))
+    assert {requirement.name for requirement in direct(*extras)} <= {*locked, "torch"}, "make lock"
+
+
+def recipe_of(lock: str) -> str:
+    """The line of the Makefile that writes this lock."""
+    lines = (REPOSITORY / "Makefile").read_text().splitlines()
+    return next(line for line in lines if f"--output-file {lock} " in line)
+
+
+def test_every_extra_is_in_one_of_the_locks():
+    locks = recipe_of("requirements.lock"), recipe_of("requirements-tools.lock")
+    extras = [extra for line in locks for extra in re.findall(r"--extra ([a-z]+)", line)]
+    assert sorted(extras) == sorted(PYPROJECT["optional-dependencies"])
+
+
+def test_the_lock_leaves_out_nothing_that_is_installed_but_torch():
+    text = (REPOSITORY / "requirements.lock").read_text()
+    locked = re.findall(r"^([a-z0-9-]+)==", text, flags=re.MULTILINE)
+    unlocked = needed_by(*INSTALLED_EXTRAS) - {*locked}
     assert "torch" in unlocked
     assert all(re.match("torch|cuda|nvidia|triton", name) for name in unlocked), "make lock"
 

@@ -169,9 +169,7 @@ def test_every_chapter_with_claims_has_the_sections_that_others_link_to():
 
 
 def test_links_to_chapters_that_are_not_in_the_book_become_words():
-    page = (
-        "<a href='02_aae.html#against-the-paper'>chapter 2</a>, <a href='../scorecard.html#x'>y</a>"
-    )
+    page = "<a href='02_aae.html#cell.fig2.x-y'>chapter 2</a>, <a href='../scorecard.html#x'>y</a>"
     assert pages.without_dead_links(page, ["02_aae"]) == page
     assert pages.without_dead_links(page, []) == "chapter 2, <a href='../scorecard.html#x'>y</a>"
     written = json.dumps({"text/html": page})  # as it stands in a notebook
@@ -180,14 +178,33 @@ def test_links_to_chapters_that_are_not_in_the_book_become_words():
     }
 
 
-def test_each_claim_links_to_where_its_chapter_judges_it():
+def test_each_claim_links_to_where_its_chapter_measures_it():
     rows = claims.scorecard([])
     tables = pages.scorecard({"Published": rows}, "chapters/")
     assert list(tables)[:3] == ["Figure 2", "Section 2", "Figure 4"] and "Appendix A.2" in tables
     text = "\n".join(tables.values())
     assert re.findall('<td id="([^"]+)"', text) == [row.id for row in rows]
-    links = re.findall(r"href='chapters/(\w+)\.html#against-the-paper'", text)
-    assert links == [row.claim.chapter for row in rows if row.claim.run]
+    links = re.findall(r"href='chapters/(\w+)\.html#cell\.([^']+)'", text)
+    assert links == [(row.claim.chapter, row.id) for row in rows if row.claim.run]
+
+
+@pytest.mark.parametrize("claim", [c for c in claims.load() if c.run], ids=lambda c: c.id)
+def test_every_claim_has_one_cell_that_records_it(claim: claims.Claim):
+    cells = jupytext.read(REPOSITORY / "notebooks" / f"{claim.chapter}.py").cells
+    at = pages.recording_cell(claim.id, [cell.source for cell in cells])
+    assert at is not None and "record(" in cells[at].source
+
+
+def test_of_cells_that_could_record_a_claim_the_one_that_names_its_parts_does():
+    sources = [
+        "prose, about fig1.a",
+        "for d in ('x', 'y'):\n    chapter.record(f'fig1.{d}.{model}', values)",
+        "chapter.record(f'fig1.{d}.{model}', {'z': 1})",
+        "names = ['fig1.x.a']",
+    ]
+    assert pages.recording_cell("fig1.x.a", sources) == 1
+    assert pages.recording_cell("fig1.z.a", sources) == 2
+    assert pages.recording_cell("fig2.z.a", sources) is None
 
 
 # ---- machines

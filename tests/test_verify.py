@@ -131,6 +131,28 @@ def test_a_chapter_that_was_executed_by_no_commit_is_told(evidence: Project):
         assert len(found) == problems
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"provenance": {"commit": "0123456789ab"}}, "measured at commit 0123456789ab, which is not in"),
+        ({"provenance": {"commit": "0123456789ab-dirty"}}, "with changes that no commit holds"),
+        ({"provenance": {"commit": 3}}, "cannot be read"),
+        ([], "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_measurement_of_no_known_code_is_told(content: object, told: str, evidence: Project):
+    path = evidence.published_tests / "faults_details.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    (evidence.root / verify.SUMS).write_text(verify.sums(evidence))
+    (problem,) = verify.problems(evidence)
+    assert problem.startswith("data/tested/faults_details.json") and told in problem
+    commit = git(evidence.root, "rev-parse", "HEAD")[:12]
+    path.write_text(json.dumps({"provenance": {"commit": commit}}))
+    (evidence.root / verify.SUMS).write_text(verify.sums(evidence))
+    assert verify.problems(evidence) == []
+
+
 def test_results_without_their_runs_are_told(evidence: Project):
     path = evidence.published_results / "01_tiny.json"
     content = json.loads(path.read_text())

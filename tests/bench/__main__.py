@@ -7,10 +7,8 @@ roofline, machine) to the build folder. Exit code 1 if a figure misses its targe
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import parzen
@@ -38,22 +36,15 @@ def main() -> int:
                 flush=True,
             )
             figures.append(figure)
-    details = {
-        "how": {figure.name: figure.how for figure in figures},
-        "curves": {} if options.no_curves else training.curves() | parzen.curves(),
-        "provenance": provenance,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - started),
-    }
+    curves = {} if options.no_curves else training.curves() | parzen.curves()
     rows = [
         {"name": f.name, "value": round(f.value, 4), "target": f.target, "ok": f.ok}
         for f in figures
     ]
-    for name, content in (("bench.json", rows), ("bench_details.json", details)):
-        path = store.build_root() / name
-        store.write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
-        print(f"written: {path}")
-    print(f"took {details['seconds'] / 60:.1f} min")
+    seconds = round(time.monotonic() - started)
+    how = {figure.name: figure.how for figure in figures}
+    path = store.write_measured("bench", rows, provenance, how=how, curves=curves, seconds=seconds)
+    print(f"written: {path}; took {seconds / 60:.1f} min")
     return 0 if all(figure.ok for figure in figures) else 1
 
 

@@ -3,9 +3,10 @@
 Each fault is done to a small world of its own (easy digits, the smoke profile), as often as the table says; kills, to
 one process after the other that goes on with the same work. It is survived where the end is the same as undisturbed,
 to the bit, or one clear message with an exit code, and all that was good before is still good. Beside it the fuzzing
-of tests/test_fuzz.py, with many cases. Writes faults.json (a list of fault, tried, survived, lost) to the build folder,
-or faults_part.json if only a part was asked for. Exit code 1 if anything was lost. Some faults need a small disk of
-their own, which only root may mount; without it they are said not to be tried.
+of tests/test_fuzz.py, with many cases. Writes faults.json (a list of fault, tried, survived, lost) and
+faults_details.json (when, where, by which commit) to the build folder, or faults_part.json if only a part was asked
+for. Exit code 1 if anything was lost. Some faults need a small disk of their own, which only root may mount; without
+it they are said not to be tried.
 """
 
 from __future__ import annotations
@@ -670,9 +671,11 @@ def main() -> int:
         print(
             "not tried: full and read-only disks, for a small disk cannot be mounted here (root can)"
         )
-    path = store.build_root() / ("faults.json" if whole else "faults_part.json")
-    store.write_atomically(path, json.dumps(rows, indent=1).encode() + b"\n")
-    print(f"written: {path}; took {(time.monotonic() - started) / 60:.1f} min")
+    seconds = round(time.monotonic() - started)
+    path = store.write_measured(
+        "faults" if whole else "faults_part", rows, store.provenance("cpu", 1), seconds=seconds
+    )
+    print(f"written: {path}; took {seconds / 60:.1f} min")
     return 1 if any(row["lost"] for row in rows) else 0
 
 

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,7 @@ NODES = ("node1", "node2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo")
 TRAINING = (sys.executable, "-m", "aae_lib.cli", "train")  # how the process that trains begins
 PATIENCE = 120.0  # seconds that a daemon may take to answer
+QUEUED = 200  # jobs that are only queued, to see how fast
 PAUSE = 0.5  # seconds between two looks at the cluster
 
 
@@ -50,7 +52,7 @@ PAUSE = 0.5  # seconds between two looks at the cluster
 def install() -> None:
     """Install Slurm where it is missing. Raises UserError, in one line, where there can be no cluster."""
     if find_spec("snakemake_executor_plugin_slurm") is None:
-        raise UserError("Snakemake's Slurm plugin is missing: pip install -e '.[slurm]'.")
+        raise UserError("Snakemake's Slurm plugin is missing; 'make tools' installs it.")
     if os.geteuid() != 0:
         raise UserError("only root may start a cluster's daemons; run it as root, in a container.")
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -415,6 +417,23 @@ def watch(snakemake: subprocess.Popen, faults: Faults) -> None:
         time.sleep(PAUSE)
 
 
+def queue_speed(cluster: Cluster) -> str:
+    """How fast the scheduler takes jobs, one after the other, and tells the state of all of them."""
+    started = time.monotonic()
+    for _ in range(QUEUED):
+        cluster.ask("sbatch", "--hold", "--output=/dev/null", "--wrap=true")
+    submitted = time.monotonic()
+    waiting = len(cluster.jobs())
+    told = time.monotonic()
+    cluster.ask("scancel", "--state=PENDING")
+    if waiting < QUEUED:
+        raise UserError(f"only {waiting} of {QUEUED} jobs came into the queue.")
+    return (
+        f"{QUEUED / (submitted - started):.0f} jobs a second submitted one by one; "
+        f"the state of all {waiting} told in {told - submitted:.2f} s"
+    )
+
+
 def last_words(folder: Path) -> str:
     """The ends of what snakemake said, and of the log of the job that wrote last."""
     logs = sorted(folder.glob(".snakemake/slurm_logs/**/*.log"), key=lambda p: p.stat().st_mtime)
@@ -480,6 +499,7 @@ def run(root: Path, transcript: Transcript) -> list[str]:
     with running(root / "cluster") as cluster:
         version = cluster.ask("sbatch", "--version").split()[-1]
         transcript.say(f"Slurm {version}: {' and '.join(NODES)} are idle")
+        transcript.say(f"measured: {queue_speed(cluster)}")
         faults = Faults(cluster, targets, transcript.say)
         snakemake = sweep(cluster, list(targets.values()), digits, places)
         watch(snakemake, faults)
@@ -498,6 +518,8 @@ def main() -> int:
     argparse.ArgumentParser(prog="make slurm", description=__doc__).parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that daemons end
     transcript = Transcript()
+    now = datetime.now(UTC).isoformat()
+    transcript.say(store.made({"provenance": store.provenance("cpu", 1), "finished": now}))
     with tempfile.TemporaryDirectory(prefix="aae-slurm-", ignore_cleanup_errors=True) as name:
         try:
             lost = run(Path(name), transcript)
