@@ -55,7 +55,7 @@ try:
     LENGTH = profile(PROFILE)
     # Two jobs side by side, with half of the cores each: on two cores they take less than one after the other with
     # both, for a training by 10-20 %, and a chapter draws while the next model trains.
-    THREADS = whole("threads", 1, max(1, workflow.cores // 2))
+    THREADS = whole("threads", 1, None) or max(1, workflow.cores // 2)  # a cluster has no number of cores
     SEED, REPLICATES = whole("seed", 0, 0), whole("replicates", 1, None)
     SEEDS = range(SEED, SEED + (REPLICATES or LENGTH.replicates))
     SHOWN = {

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from aae_lib.errors import UserError
+from aae_lib.store import REPOSITORY
 
 FOLDER = Path(__file__).parent / "slurm"
 EVERY = {seed: (f"sum {seed}", {"loss": [seed]}) for seed in range(12)}
@@ -160,3 +165,23 @@ def test_a_machine_that_can_have_no_cluster_is_told_in_one_line(
     said = capsys.readouterr().err
     assert said.startswith(f"slurm: {told}") and said.count("\n") == 1
     assert not (tmp_path / "slurm.log").exists()
+
+
+def test_the_workflow_asks_for_no_number_of_cores_where_threads_are_given():
+    """On a cluster there is none, and Snakemake then ends; a dry run would not tell."""
+
+    class Workflow:
+        @property
+        def cores(self):
+            raise AssertionError("a cluster has no number of cores")
+
+    text = (REPOSITORY / "Snakefile").read_text()
+    function = re.search(r"^def whole\(.*?(?=^def )", text, re.DOTALL | re.MULTILINE)[0]
+    (line,) = re.findall(r"^    (THREADS = .*)$", text, re.MULTILINE)
+    names = {"config": {"threads": 3}, "workflow": Workflow(), "UserError": UserError}
+    exec(f"{function}\n{line}", names)
+    assert names["THREADS"] == 3
+    exec(
+        f"{function}\n{line}", names := names | {"config": {}, "workflow": SimpleNamespace(cores=8)}
+    )
+    assert names["THREADS"] == 4

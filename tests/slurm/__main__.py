@@ -423,14 +423,14 @@ def queue_speed(cluster: Cluster) -> str:
     for _ in range(QUEUED):
         cluster.ask("sbatch", "--hold", "--output=/dev/null", "--wrap=true")
     submitted = time.monotonic()
-    waiting = len(cluster.jobs())
+    waiting = sum(job.state == "PENDING" for job in cluster.jobs().values())
     told = time.monotonic()
     cluster.ask("scancel", "--state=PENDING")
     if waiting < QUEUED:
         raise UserError(f"only {waiting} of {QUEUED} jobs came into the queue.")
     return (
-        f"{QUEUED / (submitted - started):.0f} jobs a second submitted one by one; "
-        f"the state of all {waiting} told in {told - submitted:.2f} s"
+        f"then, to see how fast: {QUEUED / (submitted - started):.0f} jobs a second taken one by one, "
+        f"the state of all {waiting} told in {(told - submitted) * 1e3:.0f} ms"
     )
 
 
@@ -499,11 +499,11 @@ def run(root: Path, transcript: Transcript) -> list[str]:
     with running(root / "cluster") as cluster:
         version = cluster.ask("sbatch", "--version").split()[-1]
         transcript.say(f"Slurm {version}: {' and '.join(NODES)} are idle")
-        transcript.say(f"measured: {queue_speed(cluster)}")
         faults = Faults(cluster, targets, transcript.say)
         snakemake = sweep(cluster, list(targets.values()), digits, places)
         watch(snakemake, faults)
         missed = faults.missed()
+        transcript.say(queue_speed(cluster))
         if snakemake.returncode:
             missed.append("snakemake failed")
             print(last_words(cluster.folder), file=sys.stderr)

@@ -129,7 +129,7 @@ def locks(root: Path) -> dict[str, str]:
     return {
         "what": f"Locks, {LOCKERS} processes at once",
         "measured": f"{apart * 1e3:.0f} ms at most for a folder of one's own; {LOCKERS * LOCKS} times the same lock "
-        f"in {together:.1f} s",
+        f"in {together * 1e3:.0f} ms",
         "thousand": "no contention: no two runs share a folder",
     }
 
