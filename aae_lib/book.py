@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -536,19 +536,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
         notebook = nbformat.reads(text, as_version=4)
         pages.with_anchors(notebook, chapter)
         nbformat.write(notebook, source / "chapters" / path.name)
-    try:
-        contents = yaml.safe_load((source / "_toc.yml").read_text())
-        for part in contents["parts"]:
-            part["chapters"] = [
-                entry
-                for entry in part["chapters"]
-                if not entry["file"].startswith("chapters/") or Path(entry["file"]).name in chosen
-            ]
-        contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
-    except (*UNREADABLE, yaml.YAMLError) as error:
-        raise UserError(
-            f"{project.root / 'book' / '_toc.yml'} is no table of contents ({_in_a_line(error)})."
-        ) from None
+    contents = contents_of(source / "_toc.yml", chosen)
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
     evidence = claims.scorecard(project.published_results)
@@ -585,6 +573,34 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     }
     for name, text in made.items():
         (folder / f"{name}.md").write_text(pages.without_dead_links(text, chosen), encoding="utf-8")
+
+
+def contents_of(path: Path, present: Collection[str]) -> dict[str, Any]:
+    """The book's table of contents, without the chapters that are not `present`.
+
+    Raises UserError if it is none, or does not name one that is.
+    """
+    import yaml
+
+    try:
+        contents = yaml.safe_load(path.read_bytes())
+        unnamed = set(present)
+        for part in contents["parts"]:
+            files = {entry["file"]: entry for entry in part["chapters"]}
+            unnamed -= {Path(file).name for file in files if file.startswith("chapters/")}
+            part["chapters"] = [
+                entry
+                for file, entry in files.items()
+                if not file.startswith("chapters/") or Path(file).name in present
+            ]
+        contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+        if unnamed:
+            raise ValueError(f"it does not name {', '.join(sorted(unnamed))}")
+    except (*UNREADABLE, RecursionError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path.name} is no table of contents of the book ({_in_a_line(error)}); git puts it back."
+        ) from None
+    return contents
 
 
 def _tested(project: Project, name: str, published: bool) -> tuple[Path | None, str]:

@@ -300,8 +300,9 @@ def test_the_book_builds_without_a_warning_and_reads_without_a_network(
     assert all((page.parent / path).exists() for path in pictures)
 
 
-@pytest.mark.parametrize("content", ["", "parts: 3", "{", "parts:\n- title: x", "\0"])
+@pytest.mark.parametrize("content", ["", "parts: 3", "{", "parts:\n- title: x", "\0", "parts: []"])
 def test_a_damaged_table_of_contents_is_refused(content: str, project: Project):
+    write_executed(project, project.chapters)
     (project.root / "book" / "_toc.yml").write_text(content)
     with pytest.raises(UserError, match=r"_toc\.yml is no table of contents"):
         book.build(project)

@@ -34,7 +34,9 @@ from test_data import idx
 
 from aae_lib import bench, book, claims, cli, config, data, mat, pages, store, training, verify
 from aae_lib.errors import UserError
+from aae_lib.experiments import CHAPTERS
 from aae_lib.notebook import PARAMETERS, Chapter
+from aae_lib.store import REPOSITORY
 
 CASES = int(os.environ.get("AAE_FUZZ", 40))
 
@@ -287,6 +289,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Any]]] = {
     "executed chapter": (_notebook, lambda path, root: book.check_executed(book.Project(root), path)),
     "notebook": (_pair, _opened),
     "bench": (_copy_of(book.Project().published_bench / bench.FILES[0]), lambda _, root: bench.load(root)),
+    "table of contents": (_copy_of(REPOSITORY / "book" / "_toc.yml"), lambda path, _: book.contents_of(path, CHAPTERS)),
     "table of faults": (_faults, lambda path, _: pages.faults(path, "")),
 }  # fmt: skip
 """Kind of file -> (writes a good one in a folder, reads it: (path, folder))."""
