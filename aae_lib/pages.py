@@ -138,7 +138,7 @@ def recording_cell(claim: str, sources: Sequence[str]) -> int | None:
     for i, source in enumerate(sources):
         try:
             nodes = list(ast.walk(ast.parse(source)))
-        except SyntaxError:  # prose
+        except (SyntaxError, ValueError):  # prose
             continue
         called = {
             getattr(n.func, "attr", getattr(n.func, "id", ""))

@@ -605,7 +605,7 @@ def _timed(once: Callable[[], tuple[int, str]]) -> float:
     start = time.monotonic()
     code, said = once()
     if code:
-        raise SystemExit(f"faults: fails undisturbed:\n{said}")
+        raise SystemExit(f"faults: fails undisturbed:\n{said[-3000:]}")
     return time.monotonic() - start
 
 
