@@ -181,10 +181,11 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
     name or profile, with the nearest valid one, and for a value of another type than the default's.
     """
     import papermill
+    from papermill.exceptions import PapermillException
 
     try:
         found = papermill.inspect_notebook(notebook)
-    except UNREADABLE as error:
+    except (*UNREADABLE, PapermillException) as error:
         raise UserError(
             f"{notebook} names no kernel and language that can be read ({error!r}); 'make sync' makes it from the .py."
         ) from None
@@ -269,13 +270,19 @@ def _writing(chapter: str, *folders: Path) -> Iterator[None]:
 def _this_interpreter(project: Project) -> Iterator[None]:
     """Run kernels with this Python, and away from the reader's own IPython and Jupyter files.
 
-    A kernel called python3 that the reader once registered would else be taken before this one's.
+    A kernel called python3 that the reader once registered would else be taken before this one's. IPython's folder is
+    made here, for a kernel that finds no room for it dies with a traceback. Raises OSError then.
     """
+    from IPython.core.profiledir import ProfileDir
+
     ours = {
         "JUPYTER_PATH": str(Path(sys.prefix, "share", "jupyter")),  # searched before any other
         "JUPYTER_RUNTIME_DIR": str(project.build / "jupyter"),
         "IPYTHONDIR": str(project.build / "ipython"),
     }
+    folder = Path(ours["IPYTHONDIR"], "profile_default")
+    folder.mkdir(parents=True, exist_ok=True)
+    ProfileDir(location=str(folder))
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:

@@ -142,13 +142,24 @@ def test_a_damaged_notebook_is_refused(content: bytes, project: Project):
             do()
 
 
-def test_a_notebook_that_names_no_language_is_refused(project: Project):
+@pytest.mark.parametrize(
+    "kernel", [{}, {"display_name": "?", "name": "other", "language": " python"}]
+)
+def test_a_notebook_that_names_no_language_of_ours_is_refused(kernel: dict, project: Project):
     path = project.source("01_tiny").with_suffix(".ipynb")
     content = json.loads(path.read_bytes())
-    del content["metadata"]["kernelspec"]
+    content["metadata"]["kernelspec"] = kernel
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"names no kernel and language.*'make sync'"):
         book.run(project, "01_tiny", {})
+
+
+def test_a_kernel_that_would_find_no_room_for_its_files_is_not_started(project: Project, capfd):
+    project.build.mkdir(parents=True, exist_ok=True)
+    (project.build / "ipython").write_text("in the place of its folder")
+    with pytest.raises(UserError, match="01_tiny cannot be written to .*Free some space"):
+        book.run(project, "01_tiny", {})
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_unknown_parameters_and_profiles_are_refused_with_the_nearest(project: Project):
