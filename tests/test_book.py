@@ -143,12 +143,12 @@ def test_a_damaged_notebook_is_refused(content: bytes, project: Project):
 
 
 @pytest.mark.parametrize(
-    "kernel", [{}, {"display_name": "?", "name": "other", "language": " python"}]
+    "metadata", [{}, {"kernelspec": {"display_name": "?", "name": "x", "language": " python"}}]
 )
-def test_a_notebook_that_names_no_language_of_ours_is_refused(kernel: dict, project: Project):
+def test_a_notebook_that_names_no_language_of_ours_is_refused(metadata: dict, project: Project):
     path = project.source("01_tiny").with_suffix(".ipynb")
     content = json.loads(path.read_bytes())
-    content["metadata"]["kernelspec"] = kernel
+    content["metadata"] = metadata
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"names no kernel and language.*'make sync'"):
         book.run(project, "01_tiny", {})
@@ -157,7 +157,7 @@ def test_a_notebook_that_names_no_language_of_ours_is_refused(kernel: dict, proj
 def test_a_kernel_that_would_find_no_room_for_its_files_is_not_started(project: Project, capfd):
     project.build.mkdir(parents=True, exist_ok=True)
     (project.build / "ipython").write_text("in the place of its folder")
-    with pytest.raises(UserError, match="01_tiny cannot be written to .*Free some space"):
+    with pytest.raises(UserError, match=r"01_tiny cannot be written to .*Free some space"):
         book.run(project, "01_tiny", {})
     assert "Traceback" not in "".join(capfd.readouterr())
 
