@@ -408,7 +408,8 @@ def cluster(path: Path | None, whose: str) -> str:
     if path is None:
         return "It has not been run yet: `make slurm` does it.\n"
     text = path.read_text(encoding="utf-8", errors="replace").rstrip()
-    return f"From {whose}:\n\n{raw_html(f'<pre>{html.escape(text)}</pre>')}"
+    shown = f'<pre style="white-space: pre-wrap">{html.escape(text)}</pre>'
+    return f"From {whose}:\n\n{raw_html(shown)}"
 
 
 # ---- appendix
