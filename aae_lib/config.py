@@ -104,6 +104,9 @@ class Experiment:
     epochs: int = 5000
     milestones: tuple[int, ...] = (50, 1000)  # all rates × 0.1 after these epochs
     decay: float = 0.1
+    # Of the epochs after this one, weights are averaged, as they are at the end of each: beside the training, which
+    # does not know of it. The paper averages none
+    average_after: int | None = None
     # What the quick profile (and smoke) trains: one epoch, a share of one for networks that are too large for it,
     # or a few for a model of two stages
     quick: float = field(default=1, metadata={"hashed": False})
@@ -128,6 +131,10 @@ class Experiment:
             and (Categorical not in kinds.values() or not self.labels),
             "balance needs a categorical code and an adversary": self.balance
             and (Categorical not in kinds.values() or self.adversarial is None),
+            "average_after needs a classifier without batch norm, whose statistics are not the averaged network's": (
+                self.average_after is not None
+                and (not self.supervised or self.batch_norm != "none")
+            ),
             "temperature must be above 0": self.temperature <= 0,
             "standardise needs an adversarial autoencoder with a linear output": self.standardise
             and (self.method != "aae" or self.output != "linear"),

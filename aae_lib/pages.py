@@ -581,6 +581,7 @@ NAMES = {
     "batch_size": "images in a mini-batch",
     "milestones": "epochs after which all rates fall",
     "decay": "factor on all rates there",
+    "average_after": "epochs after which weights are averaged",
     "activation": "activation of hidden layers",
     "heads": "last layer of the encoder",
     "shared": "layers that q(y|x) and q(z|x) share",

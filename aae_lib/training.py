@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from aae_lib import store
@@ -143,6 +144,7 @@ class Replica:
     run: Run
     descent: Descent
     here: dict[str, Any]  # the provenance of this process, whoever began the run
+    average: AveragedModel | None = None  # where the experiment averages weights
     standing: dict[str, Tensor] | None = None
 
     def place(self) -> tuple[int, int]:
@@ -152,8 +154,10 @@ class Replica:
 
 def _replica(experiment: Experiment, dataset: Dataset, seed: int, device: torch.device) -> Replica:
     model, descent = build(experiment, dataset.dim, dataset.classes, seed, device)
+    # Before replicates share memory, which a copy would copy as a whole.
+    average = None if experiment.average_after is None else AveragedModel(model, use_buffers=True)
     provenance = store.provenance(str(device), torch.get_num_threads())
-    return Replica(Run(experiment, seed, 0, model, {}, provenance), descent, provenance)
+    return Replica(Run(experiment, seed, 0, model, {}, provenance), descent, provenance, average)
 
 
 def build(
@@ -235,8 +239,13 @@ def _train(
             costs = program.costs()
             account()
             diverged: dict[int, list[str]] = {}
-            for run, values in zip(runs, costs, strict=True):
+            for replica, values in zip(replicas, costs, strict=True):
+                run = replica.run
                 values |= evaluate(run.model, first)
+                if replica.average is not None:
+                    if epoch > experiment.average_after:
+                        replica.average.update_parameters(run.model)
+                    values |= averaged(evaluate(_average_of(replica), first))
                 if bad := [name for name, value in values.items() if not math.isfinite(value)]:
                     diverged[run.seed] = bad
                 else:
@@ -274,6 +283,17 @@ def evaluate(model: AdversarialAutoencoder, images: Images) -> dict[str, float]:
     if model.experiment.supervised:
         names = torch.arange(len(names), device=names.device)
     return {f"{part} error": cluster_error(q[part], labels[part], names) for part in labels}
+
+
+def averaged(errors: dict[str, float]) -> dict[str, float]:
+    """`errors` under the names that those of averaged weights have in a history."""
+    return {f"averaged {name}": value for name, value in errors.items()}
+
+
+def _average_of(replica: Replica) -> Model:
+    """The model with averaged weights; until there are some to average, the model as it is."""
+    average = replica.average
+    return average.module if int(average.n_averaged) else replica.run.model
 
 
 @torch.no_grad()
@@ -315,6 +335,8 @@ def _contents(replica: Replica) -> tuple[dict[str, Tensor], dict[str, Any]]:
     run = replica.run
     tensors = {f"model/{k}": v for k, v in run.model.state_dict().items()}
     tensors |= {f"optimiser/{k}": v for k, v in replica.descent.state().items()}
+    if replica.average is not None:
+        tensors |= {f"average/{k}": v for k, v in replica.average.state_dict().items()}
     return tensors, {
         "experiment": run.experiment.describe(),
         "seed": run.seed,
@@ -376,12 +398,16 @@ def _loaded(replica: Replica, path: Path, epoch: float, report: bool) -> bool:
         if report:
             print(f"warning: {error} It is made again.", file=sys.stderr)
         return False
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "standing": {}}
+    parts: dict[str, dict[str, Tensor]] = {
+        p: {} for p in ("model", "optimiser", "average", "standing")
+    }
     for key, tensor in tensors.items():
         part, name = key.split("/", 1)
         parts[part][name] = tensor
     run.model.load_state_dict(parts["model"])
     replica.descent.load_state(parts["optimiser"])
+    if replica.average is not None:
+        replica.average.load_state_dict(parts["average"])
     replica.standing = parts["standing"] or None
     run.epochs, run.history = epoch, metadata["history"]
     run.provenance = metadata["provenance"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from aae_lib.config import PROFILES, Rates
 from aae_lib.engine import Images, Program, batch_of, epoch_generator, epoch_order
 from aae_lib.errors import Diverged, Stopped, UserError
 from aae_lib.experiments import by_name
-from aae_lib.training import fit, fit_replicates
+from aae_lib.training import evaluate, fit, fit_replicates
 
 CPU = torch.device("cpu")
 
@@ -117,6 +119,8 @@ def test_seeds_differ_and_repeat(digits, runs) -> None:
         ("fig2_mixture", {"posterior": "universal"}),
         ("fig2_vae_mixture", {}),
         ("nn_100", {"labels": 20}),
+        ("nn_100", {"labels": 20, "average_after": 2}),
+        ("mnist_100", {"labels": 20, "average_after": 0}),
         ("table1_gan", {"milestones": (2,)}),
         ("table1_gmmn", {"batch_size": 200, "pretraining": 2, "matching_layers": (16, 16)}),
     ],
@@ -133,6 +137,31 @@ def test_a_longer_profile_continues_a_shorter_one_to_the_bit(digits, runs, name,
     # … and the shorter one is still there
     again = fit(e, digits, seed=3, epochs=1, device="cpu", quiet=True)
     assert again.history["epoch"] == [1]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_averaged_weights_are_the_mean_of_those_at_the_ends_of_epochs(
+    digits, runs, together
+) -> None:
+    e, seeds = small("mnist_100", labels=20), [0, 1]
+    options = {"seeds": seeds, "device": "cpu", "quiet": True, "together": together}
+    after = [fit_replicates(e, digits, epochs=epochs, **options) for epochs in (2, 3)]
+    averaging = fit_replicates(replace(e, average_after=1), digits, epochs=3, **options)
+    for seed in seeds:
+        run, plain = averaging[seed], after[1][seed]
+        assert equal(weights(run), weights(plain))  # training does not know of it
+        assert {
+            k: v for k, v in run.history.items() if not k.startswith("averaged")
+        } == plain.history
+        tensors, _ = store.load(store.checkpoint_path(run.experiment, seed, 3))
+        for name, parameter in plain.model.named_parameters():
+            mean = (after[0][seed].model.get_parameter(name) + parameter) / 2
+            torch.testing.assert_close(tensors[f"average/module.{name}"], mean)
+        model = copy.deepcopy(plain.model)
+        model.load_state_dict({k: tensors[f"average/module.{k}"] for k in model.state_dict()})
+        images = Images.of(digits, e, seed, CPU)
+        for name, error in evaluate(model, images).items():
+            assert run.history[f"averaged {name}"] == [plain.history[name][0], ANY, error]
 
 
 RUN = """
