@@ -68,7 +68,7 @@ except UserError as error:
 
 
 def needed(wildcards):
-    """The runs that a chapter shows. The conclusion has none: it reads the results of the other chapters."""
+    """The runs that a chapter shows. The conclusion reads the results of the others, and trains what it has itself."""
     if wildcards.chapter == "10_conclusion":
         return [chapter for chapter in EXECUTED if chapter.stem != wildcards.chapter]
     return [RUNS[name, seed] for name in SHOWN[wildcards.chapter] for seed in SEEDS]

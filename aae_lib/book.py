@@ -20,18 +20,19 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aae_lib import claims, pages, store
 from aae_lib.config import PROFILES, profile
-from aae_lib.errors import UserError, suggest
+from aae_lib.errors import Stopped, UserError, suggest
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -119,7 +120,7 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
     """Execute `chapter` with the parameters `given`; returns the executed copy, `_build/chapters/<chapter>.ipynb`.
 
     The copy appears only when the last cell has run. Raises UserError for parameters that the chapter
-    does not have and for a pair that disagrees, ChapterError when a cell fails.
+    does not have and for a pair that disagrees, ChapterError when a cell fails, Stopped at SIGTERM.
     """
     import nbformat
     import papermill
@@ -144,6 +145,7 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
         tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch,
         log.open("w", encoding="utf-8", buffering=1) as output,
         _this_interpreter(project),
+        _passing_on_sigterm() as stopped,
     ):
         running = Path(scratch, source.name)
         try:
@@ -160,6 +162,8 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
                 stderr_file=output,
             )
         except Exception as error:
+            if stopped:
+                raise Stopped(f"{chapter} was stopped; the same command goes on.") from None
             failed = log.with_suffix(".ipynb")
             failed.unlink(missing_ok=True)
             if running.exists():
@@ -293,6 +297,33 @@ def _this_interpreter(project: Project) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _passing_on_sigterm() -> Iterator[list[int]]:
+    """SIGTERM goes to the kernel, where a training then leaves a checkpoint; yields a list, empty until it comes."""
+    import psutil
+
+    received: list[int] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        received.append(number)
+        kernels = psutil.Process().children()
+        if not kernels:
+            raise Stopped("there is no kernel yet")
+        for kernel in kernels:
+            with suppress(psutil.NoSuchProcess):
+                kernel.terminate()
+
+    try:
+        before = signal.signal(signal.SIGTERM, pass_on)
+    except ValueError:  # not in the main thread, which alone may ask for signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Plain:
@@ -585,7 +616,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
 def contents_of(path: Path, present: Collection[str]) -> dict[str, Any]:
     """The book's table of contents, without the chapters that are not `present`.
 
-    Raises UserError if it is none, or does not name one that is.
+    Raises UserError if the file is no table of contents, or leaves out a chapter that is present.
     """
     import yaml
 
@@ -605,7 +636,8 @@ def contents_of(path: Path, present: Collection[str]) -> dict[str, Any]:
             raise ValueError(f"it does not name {', '.join(sorted(unnamed))}")
     except (*UNREADABLE, RecursionError, yaml.YAMLError) as error:
         raise UserError(
-            f"{path.name} is no table of contents of the book ({_in_a_line(error)}); git puts it back."
+            f"book/{path.name} is no table of contents of this book ({_in_a_line(error)}). "
+            "Mend it, or put it back with git."
         ) from None
     return contents
 
@@ -767,7 +799,7 @@ def with_results(text: str, block: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 for a chapter that failed, 2 for a user's mistake."""
+    """Run one command; returns 0, 1 for a chapter that failed, 2 for a user's mistake, 75 for a chapter at SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="python -m aae_lib.book",
         description="Execute chapters, build the book, publish the evidence.",
@@ -838,7 +870,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(Project(), options)
     except UserError as error:
         print(f"book: {error}", file=sys.stderr)
-        return 2
+        return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
     except ChapterError as error:
         print(f"book: {error}", file=sys.stderr)
         return 1

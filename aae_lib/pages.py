@@ -397,7 +397,15 @@ def _measured(path: Path, parse: Callable[[Any], Any], maker: str) -> tuple[list
         rows = [parse(row) for row in json.loads(path.read_bytes())]
         details = json.loads(path.with_name(f"{path.stem}_details.json").read_bytes())
         return rows, plain(store.made(details))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise UserError(
             f"{path} or its details are not what '{maker}' writes ({error!r}); run it again."
         ) from None

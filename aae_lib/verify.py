@@ -54,11 +54,13 @@ def problems(project: book.Project) -> list[str]:
     history; README's table with ledger and results.
     Raises UserError if the ledger cannot be read.
     """
+    folders = project.published_bench, project.published_tests
+    measured = [path for folder in folders for path in sorted(folder.glob("*_details.json"))]
     return [
         *map(str, changed(project)),
         *(line for path in sorted(project.published.glob("*.ipynb")) for line in _chapter(project, path)),
         *(line for path in sorted(project.published_results.glob("*.json")) for line in _results(project, path)),
-        *(line for path in sorted(project.root.glob("data/*/*_details.json")) for line in _measured(project, path)),
+        *(line for path in measured for line in _measured(project, path)),
         *_readme(project),
     ]  # fmt: skip
 

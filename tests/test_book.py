@@ -240,6 +240,51 @@ def test_a_failed_chapter_gives_exit_code_1(project: Project, monkeypatch, capsy
     assert "NameError: name 'nothing' is not defined" in capsys.readouterr().err
 
 
+WAITING = """\
+from pathlib import Path
+from aae_lib.errors import Stopped
+from aae_lib.training import _asked_to_stop
+with _asked_to_stop() as asked:  # as a training does
+    Path("here").touch()
+    while not asked():
+        pass
+Path("left").touch()  # as a checkpoint
+raise Stopped("as a training that was asked to stop")
+"""
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        WAITING,
+        WAITING.replace("_asked_to_stop() as asked", "open('here', 'w')").replace(
+            "asked()", "False"
+        ),
+    ],
+)
+def test_a_chapter_at_sigterm_lets_its_training_leave_a_checkpoint_and_can_be_sent_again(
+    cell: str, project: Project
+):
+    write_chapter(project, TINY.replace("# the last cell", f"# the last cell\n{cell}"))
+    script = (
+        "import sys; from pathlib import Path; from aae_lib import book; "
+        f"book.Project = lambda p=book.Project(Path({str(project.root)!r})): p; "
+        "sys.exit(book.main(['run', '1']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=store.REPOSITORY, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (project.root / "here").exists():
+            assert process.poll() is None
+        process.terminate()
+        told = process.communicate()[1]
+    assert process.returncode == os.EX_TEMPFAIL
+    assert told.endswith("book: 01_tiny was stopped; the same command goes on.\n")
+    assert "Traceback" not in told
+    assert (project.root / "left").exists() == (cell == WAITING)  # else its kernel just ends
+    assert not list(project.chapters.glob("*.ipynb"))
+
+
 def test_two_processes_that_run_one_chapter_do_not_disturb_each_other(project: Project):
     script = (
         "from pathlib import Path; from aae_lib import book; "

@@ -135,6 +135,8 @@ def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
     with watched(tmp_path / "in"):
         (tmp_path / "in" / "file").write_text("")
         (tmp_path / "in" / "file").read_text()
+        (tmp_path / "in" / "folder" / "within").mkdir(parents=True)
+        shutil.rmtree(tmp_path / "in" / "folder")
     for offence in (  # none of this is done anywhere: the watch has to see it where it is
         lambda: (tmp_path / "out").write_text(""),
         lambda: (tmp_path / "in" / "file").rename(tmp_path / "out"),
@@ -513,8 +515,12 @@ def test_any_parameters_on_the_command_line_are_checked_before_anything_runs(
     @fuzz
     @given(st.lists(st.tuples(names, texts), max_size=4))
     def tried(pairs: list[tuple[str, str]]) -> None:
-        given_values = {name: book._value(text) for name, text in pairs}
-        checked = answers(idle, lambda: book.checked_parameters(NOTEBOOK, given_values))
+        checked = answers(
+            idle,
+            lambda: book.checked_parameters(
+                NOTEBOOK, {name: book._value(text) for name, text in pairs}
+            ),
+        )
         assert checked is None or set(checked) == set(found)
 
     tried()

@@ -308,6 +308,6 @@ def test_text_of_results_is_shown_as_it_is(hostile: str):
 # ---- the last chapter
 
 
-def test_the_conclusion_is_the_last_chapter_and_has_no_runs():
+def test_the_conclusion_is_the_last_chapter_and_asks_for_no_run_beforehand():
     assert list(CHAPTERS)[-1] == "10_conclusion"
     assert CHAPTERS["10_conclusion"] == ()

@@ -252,7 +252,7 @@ def _together() -> Figure:
 def _beside_pythae() -> list[Figure]:
     """The plain model with a Gaussian posterior, which is pythae's: the same networks, images and batch."""
     if find_spec("pythae") is None:
-        how = "not measured: pythae is missing; pip install -c constraints.txt -e '.[bench]'"
+        how = "not measured: pythae is missing; 'make tools' installs it"
         return [Figure("images_vs_pythae", math.nan, "≥ 1.15", how)]
     contenders = {
         "ours": Contender(our_epoch),

@@ -40,9 +40,14 @@ TRAIN = ("-m", "aae_lib.cli", "train", "mnist_100", *QUIETLY)
 CONVERT = ("-m", "aae_lib.cli", "train", "table1_tfd_aae", *QUIETLY)
 CHAPTER = "07_semi_supervised"
 JUMPING_CLOCK = """\
-import random, time
+import datetime, random, time
 _true = time.time
 time.time = lambda: _true() + random.uniform(-1e6, 1e6)
+class _Jumping(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(time.time(), tz)
+datetime.datetime = _Jumping
 """
 NO_KERNEL = """\
 import sys
@@ -183,13 +188,14 @@ def hits(
     start: Callable[[], subprocess.Popen],
     signals: Sequence[signal.Signals],
     seconds: float,
-    seed: int,
+    name: str,
 ) -> Iterator[int]:
-    """Hurt one process after the other, each at a random moment of so many seconds; their exit codes.
+    """Hurt one process after the other, each at a random moment of so many seconds; yields their exit codes.
 
-    One that had ended well before its signal came (code 0) does not count: the next gets that signal.
+    The moments follow from `name`. One that had ended well before its signal came (code 0) does not count: the next
+    gets that signal.
     """
-    moments, left = random.Random(seed), list(signals)
+    moments, left = random.Random(name), list(signals)
     while left:
         code = hurt(start(), left[0], moments.uniform(0.0, seconds))
         if code:
@@ -206,7 +212,7 @@ def killed_training(how: signal.Signals, times: int) -> Callable[[World, int], b
         def start() -> subprocess.Popen:
             return world.start(*TRAIN, "--data", str(world.digits))
 
-        for code in hits(start, [how] * times, world.undisturbed["seconds"], i):
+        for code in hits(start, [how] * times, world.undisturbed["seconds"], f"training {how} {i}"):
             if code == 0 and world.is_whole():
                 shutil.rmtree(world.folder / "runs")  # begin anew
             elif code not in expected:
@@ -223,7 +229,9 @@ def killed_chapter(how: signal.Signals, times: int) -> Callable[[World, int], bo
         def start() -> subprocess.Popen:
             return world.start(*world.chapter_command, **world.with_runs())
 
-        for _ in hits(start, [how] * times, world.undisturbed["chapter seconds"], i):
+        for _ in hits(
+            start, [how] * times, world.undisturbed["chapter seconds"], f"chapter {how} {i}"
+        ):
             left = list((world.folder / "build" / "chapters").glob("*.ipynb"))
             if not all(json.loads(path.read_bytes())["cells"] for path in left):
                 return False
@@ -249,15 +257,31 @@ def killed_book(times: int) -> Callable[[World, int], bool]:
 
     def once(world: World, i: int) -> bool:
         signals = [(signal.SIGKILL, signal.SIGTERM)[k % 2] for k in range(times)]
-        seconds = world.undisturbed["book seconds"] / 6
-        for _ in hits(lambda: book(world), signals, seconds, i):
+        seconds = world.undisturbed["book seconds"] / 5
+        for _ in hits(lambda: book(world), signals, seconds, f"book {i}"):
             pass
-        code, _ = _ended(book(world))
-        page = world.folder / "build" / "html" / "index.html"
-        same = written(world.folder / "build") == world.undisturbed["book"]
-        return code == 0 and page.exists() and same
+        return book_ends_well(world)
 
     return once
+
+
+def book_ends_well(world: World) -> bool:
+    """Whether `make book`, begun or gone on with now, ends in pages, and finds the same as undisturbed."""
+    code, _ = _ended(book(world))
+    page = world.folder / "build" / "html" / "index.html"
+    same = written(world.folder / "build") == world.undisturbed["book"]
+    return code == 0 and page.exists() and same
+
+
+def jumping_times(world: World, i: int) -> bool:
+    """A finished book whose files are all said to be of another time, before or after: made again, it is the same."""
+    calm, moments = world.undisturbed["runs"].parent, random.Random("times")
+    for name in ("build", "runs"):
+        shutil.copytree(calm / name, world.folder / name)
+        for path in (world.folder / name).rglob("*"):
+            moment = time.time() + moments.uniform(-1e6, 1e6)
+            os.utime(path, (moment, moment))
+    return book_ends_well(world)
 
 
 # ---- Disks -----------------------------------------------------------------------------------------
@@ -323,8 +347,14 @@ def full_at_conversion(world: World, i: int) -> bool:
 
 
 def full_at_results(world: World, i: int) -> bool:
-    with disk(world.folder / "build", (8, 40, 200)[i % 3]) as again:
-        refused = clear(*world.chapter(), "No space left on device")
+    """The disk is full for the notebook as it grows, or for the results at its end, which have one of their own."""
+    place, size, told = (
+        ("build", 8, "cannot be written"),
+        ("build", 40, "cannot be written"),
+        ("build/results", 8, "cannot write"),
+    )[i % 3]
+    with disk(world.folder / place, size) as again:
+        refused = clear(*world.chapter(), "No space left on device", told)
         again("size=50m")
         return refused and world.chapter()[0] == 0 and world.chapter_is_whole()
 
@@ -494,7 +524,7 @@ def missing_kernel(world: World, i: int) -> bool:
     target = world.folder / "build" / "chapters" / f"{CHAPTER}.ipynb"
     before = target.read_bytes()
     code, said = world.chapter(PYTHONPATH=_customised(world, NO_KERNEL))
-    return clear(code, said) and target.read_bytes() == before
+    return clear(code, said, "no Jupyter kernel") and target.read_bytes() == before
 
 
 def foreign_kernel(world: World, i: int) -> bool:
@@ -549,6 +579,7 @@ def faults(share: float, mount: bool) -> list[Fault]:
         Fault("two conversions of one file at once", times(3), two_conversions),
         Fault("two executions of one chapter at once", times(2), two_chapters, book=True),
         Fault("clock that jumps", times(3), jumping_clock),
+        Fault("times of a book's files that jump", times(1), jumping_times, book=True),
         Fault("weights become NaN or infinite", times(2), no_number),
         Fault("no Jupyter kernel", times(1), missing_kernel, book=True),
         Fault("a broken kernel of the user's, also python3", times(1), foreign_kernel, book=True),
@@ -624,7 +655,7 @@ def main() -> int:
     whole = all(getattr(options, name) == arguments.get_default(name) for name in vars(options))
     from conftest import write_digits
 
-    started = time.monotonic()
+    started, provenance = time.monotonic(), store.provenance("cpu", 1)
     with tempfile.TemporaryDirectory(prefix="aae-faults-") as name:
         root = Path(name)
         digits = write_digits(root / "digits.npz", train=1000)
@@ -673,7 +704,7 @@ def main() -> int:
         )
     seconds = round(time.monotonic() - started)
     path = store.write_measured(
-        "faults" if whole else "faults_part", rows, store.provenance("cpu", 1), seconds=seconds
+        "faults" if whole else "faults_part", rows, provenance, seconds=seconds
     )
     print(f"written: {path}; took {seconds / 60:.1f} min")
     return 1 if any(row["lost"] for row in rows) else 0

@@ -503,7 +503,10 @@ def run(root: Path, transcript: Transcript) -> list[str]:
         snakemake = sweep(cluster, list(targets.values()), digits, places)
         watch(snakemake, faults)
         missed = faults.missed()
-        transcript.say(queue_speed(cluster))
+        with suppress(
+            UserError
+        ):  # how fast the queue is belongs to the log, not to what may be lost
+            transcript.say(queue_speed(cluster))
         if snakemake.returncode:
             missed.append("snakemake failed")
             print(last_words(cluster.folder), file=sys.stderr)

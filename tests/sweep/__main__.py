@@ -138,7 +138,7 @@ def main() -> int:
     """Measure, print, write; returns the exit code."""
     argparse.ArgumentParser(prog="make sweep", description=__doc__).parse_args()
     torch.set_num_threads(1)
-    started = time.monotonic()
+    started, provenance = time.monotonic(), store.provenance("cpu", 1)
     try:
         store.build_root().mkdir(parents=True, exist_ok=True)
         # On the disk that the store is on, which /tmp may not be.
@@ -148,14 +148,13 @@ def main() -> int:
             model, descent = build(EXPERIMENT, 784, 10, seed=0, device=torch.device("cpu"))
             replica = Replica(Run(EXPERIMENT, 0, 0, model, {}, {}), descent, {})
             rows = [graph(root), *checkpoints(root, replica), locks(root)]
+        for row in rows:
+            print(f"{row['what']}: {row['measured']}")
+        seconds = round(time.monotonic() - started)
+        print(f"written: {store.write_measured('sweep', rows, provenance, seconds=seconds)}")
     except UserError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
-    for row in rows:
-        print(f"{row['what']}: {row['measured']}")
-    seconds = round(time.monotonic() - started)
-    path = store.write_measured("sweep", rows, store.provenance("cpu", 1), seconds=seconds)
-    print(f"written: {path}")
     return 0
 
 
