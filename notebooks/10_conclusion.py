@@ -29,7 +29,7 @@
 #
 # **You need** the chapters whose claims you want to look up; each claim leads there.
 #
-# **Run time.** {glue:text}`run-time` on {glue:text}`here`, for the recipes of the last section. What all chapters trained for the run that you are reading (profile {glue:text}`profile-name`): {glue:text}`training`.
+# **Run time.** {glue:text}`run-time` on {glue:text}`here`, for the recipes of the last section. (In the published run these were begun from common runs of 35 epochs, and stood still for long while the machine did other things; this time counts all of it. `aae doctor` says what an epoch takes.) What all chapters trained for the run that you are reading (profile {glue:text}`profile-name`): {glue:text}`training`.
 
 # %% [markdown]
 # ## The idea
@@ -259,7 +259,6 @@ pd.DataFrame(
         "validation error, %": in_percent(runs, "validation"),
         "test error, %": in_percent(runs, "test"),
         "of each seed": ", ".join(f"{errors(run, 'test')[-1]:.2f}" for run in runs),
-        "minutes a seed": f"{fmean(run.provenance['wall_seconds'] for run in runs) / 60:.1f}",
         "on": ", ".join(sorted({pages.hardware(run.provenance) for run in runs})),
     }
     for title, runs in [*((t, [run]) for t, run in tried.items()), *confirmed.items()]
