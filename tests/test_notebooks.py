@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -293,6 +294,20 @@ def test_a_second_make_book_trains_and_executes_nothing(smoke_book: dict, digits
     )
     assert done.returncode == 0, done.stderr
     assert re.findall("^rule (.*):$", done.stdout + done.stderr, flags=re.MULTILINE) == ["book"]
+
+
+def test_files_of_the_future_are_taken_to_be_of_now(tmp_path: Path):
+    """Snakemake ends where what it made is older than what it was made of."""
+    verified = tmp_path / "build" / "data-verified"
+    verified.parent.mkdir()
+    verified.touch()
+    os.utime(verified, (time.time() + 1e6,) * 2)
+    done = planned(
+        *("--directory", str(tmp_path), "--config", "profile=smoke"),
+        AAE_BUILD=str(tmp_path / "build"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert verified.stat().st_mtime <= time.time()
 
 
 @pytest.mark.parametrize("setting", ["seed=x", "seed=-1", "replicates=0", "threads=1.5"])
