@@ -20,8 +20,9 @@ INSTALLED := $(VENV)/.aae-installed
 TOOLS     := $(VENV)/.aae-tools
 
 # Tools keep their caches in this folder too (pip apart).
-export MPLCONFIGDIR          := $(abspath $(BUILD))/cache/matplotlib
-export PRE_COMMIT_HOME       := $(abspath $(BUILD))/cache/pre-commit
+CACHE := $(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/cache
+export MPLCONFIGDIR          := $(CACHE)/matplotlib
+export PRE_COMMIT_HOME       := $(CACHE)/pre-commit
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools data book chapter published publish test bench faults slurm sweep audit lint lock sync clean
@@ -38,15 +39,15 @@ data: setup ## fetch and verify MNIST
 	@$(RUN) -m aae_lib.cli fetch
 
 book: setup ## train what is missing, execute the chapters, build the book
-	@start=$$(date +%s); $(RUN) -m snakemake --snakefile Snakefile --directory $(BUILD)/snakemake \
-		--runtime-source-cache-path $(abspath $(BUILD))/cache/snakemake \
+	@start=$$(date +%s); $(RUN) -m snakemake --snakefile Snakefile --directory "$(BUILD)/snakemake" \
+		--runtime-source-cache-path "$(CACHE)/snakemake" \
 		--cores $(CORES) --rerun-incomplete --nolock --quiet all \
-		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data=$(DATA) together=$(TOGETHER) && \
+		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data="$(DATA)" together=$(TOGETHER) && \
 		took=$$(($$(date +%s) - start)) && echo "Total time:    $$((took / 60)) min $$((took % 60)) s"
 
 chapter: setup ## execute one chapter: make chapter CHAPTER=07
 	@$(RUN) -m aae_lib.book run $(CHAPTER) --profile $(PROFILE) --seed $(SEED) \
-		$(if $(REPLICATES),-p replicates $(REPLICATES)) -p data $(DATA)
+		$(if $(REPLICATES),-p replicates $(REPLICATES)) -p data "$(DATA)"
 
 published: setup ## build the book from the published chapters, training nothing
 	@$(RUN) -m aae_lib.book build --published

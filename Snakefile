@@ -13,26 +13,29 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from shlex import quote
 
 from aae_lib import data, mat, store
-from aae_lib.config import profile
+from aae_lib.config import MOST_SEEDS, profile
 from aae_lib.errors import UserError
 from aae_lib.experiments import BESIDE, CHAPTERS, by_name
 
 REPOSITORY = Path(workflow.basedir)
-PYTHON = f"cd '{REPOSITORY}' && '{sys.executable}' -m "
+PYTHON = f"cd {quote(str(REPOSITORY))} && {quote(sys.executable)} -m "
 BUILD = REPOSITORY / store.build_root()
-PROFILE, DATA = config.get("profile", "quick"), config.get("data", "mnist")
+PROFILE, DATA = config.get("profile", "quick"), str(config.get("data", "mnist"))
+if DATA.endswith(".npz"):  # as seen from the repository, where the jobs run
+    DATA = str(REPOSITORY / Path(DATA).expanduser())
 TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job, which fills a GPU
 
 
-def whole(name, least, default):
+def whole(name, least, default, most=sys.maxsize):
     """A whole number of --config."""
     value = config.get(name)
     if value in (None, ""):
         return default
-    if type(value) is not int or value < least:
-        raise UserError(f"{name}={value} must be a whole number of at least {least}.")
+    if type(value) is not int or not least <= value < most:
+        raise UserError(f"{name}={value} must be a whole number of at least {least}, and below {most:,}.")
     return value
 
 
@@ -59,7 +62,7 @@ try:
     # Two jobs side by side, with half of the cores each: on two cores they take less than one after the other with
     # both, for a training by 10-20 %, and a chapter draws while the next model trains.
     THREADS = whole("threads", 1, None) or max(1, workflow.cores // 2)  # a cluster has no number of cores
-    SEED, REPLICATES = whole("seed", 0, 0), whole("replicates", 1, None)
+    SEED, REPLICATES = whole("seed", 0, 0), whole("replicates", 1, None, MOST_SEEDS)
     SEEDS = range(SEED, SEED + (REPLICATES or LENGTH.replicates))
     SHOWN = {
         chapter: [*names, *(n for n in BESIDE.get(chapter, ()) if mat.is_here(trained_on(n), data.root()))]
@@ -126,7 +129,7 @@ for (NAME, _), CHECKPOINTS in JOBS.items():
         output:
             update(list(CHECKPOINTS.values())),
         params:
-            arguments=f"{NAME} --profile {PROFILE} --seeds {','.join(map(str, CHECKPOINTS))} --data '{trained_on(NAME)}'",
+            arguments=f"{NAME} --profile {PROFILE} --seeds {','.join(map(str, CHECKPOINTS))} --data {quote(trained_on(NAME))}",
         threads: THREADS
         priority: PRIORITY.get(NAME, 0)
         shell:
@@ -140,7 +143,7 @@ rule chapter:
     output:
         update(BUILD / "chapters" / "{chapter}.ipynb"),
     params:
-        arguments=f"--profile {PROFILE} --seed {SEED} -p replicates {REPLICATES} -p data '{DATA}'",
+        arguments=f"--profile {PROFILE} --seed {SEED} -p replicates {REPLICATES} -p data {quote(DATA)}",
     threads: THREADS
     priority: len(LONG) + 1  # as soon as its runs are there
     shell:

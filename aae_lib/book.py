@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from aae_lib import claims, pages, store
 from aae_lib.config import PROFILES, profile
-from aae_lib.errors import Stopped, UserError, suggest
+from aae_lib.errors import UNREADABLE, Stopped, UserError, suggest
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -45,9 +45,6 @@ TESTED = ("faults.json", "faults_details.json", "slurm.log", "sweep.json", "swee
 
 PROGRESS = re.compile(r"^[^\n]*?%\|(?:[^\n]*?\[[^]\n]*\]|[^\n]*)")
 """One state of one of tqdm's bars, behind the carriage return that puts it in the place of the last one."""
-
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a file raises that is not the JSON that was written."""
 
 README_BLOCK = ("<!-- results: made by 'make publish' -->", "<!-- end of results -->")
 
@@ -107,7 +104,9 @@ class Project:
     def find(self, name: str) -> str:
         """The chapter called `name`: in full, its number alone, or its file. Raises UserError for any other."""
         stem = Path(name).stem if name.endswith((".py", ".ipynb")) else name
-        numbered = [c for c in self.names() if stem.isdigit() and c.startswith(f"{int(stem):02d}_")]
+        numbered = [
+            c for c in self.names() if stem.isdecimal() and c.startswith(f"{int(stem):02d}_")
+        ]
         if stem not in self.names() and not numbered:
             raise UserError(f"unknown chapter '{name}'; {suggest(name, self.names())}")
         return stem if stem in self.names() else numbered[0]
@@ -435,8 +434,10 @@ def reword(project: Project, chapter: str) -> Path:
     digest = source_sha256(project, chapter)
     notebook.metadata[METADATA] = about | {"source_sha256": digest}
     text = json.dumps(content | {"source_sha256": digest}, indent=1, allow_nan=False)
-    store.write_atomically(path, text.encode() + b"\n")
-    store.write_atomically(target, nbformat.writes(notebook).encode())
+    store.write_together({
+        path: text.encode() + b"\n",
+        target: nbformat.writes(notebook).encode(),
+    })  # fmt: skip
     return target
 
 
@@ -546,7 +547,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     from aae_lib import bench  # brings matplotlib along, which no other command needs
 
     chosen: dict[str, Path] = {}
-    own: list[Path] = []  # results of this machine
+    own: dict[str, list[Path]] = {}  # this machine's results of a chapter
     # For each chapter its parameters, and the files that its results may be.
     behind: list[tuple[dict[str, Any], list[Path]]] = []
     for chapter in project.names():
@@ -555,8 +556,9 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
             parameters = check_executed(project, here)["parameters"]
             chosen[chapter] = here
             folder = project.results(parameters.get("profile", "quick"), chapter).parent
-            own += (found := sorted(folder.glob(f"{chapter}*.json")))  # of other seeds and data too
-            behind.append((parameters, found))
+            # Of other seeds and data too.
+            own[chapter] = sorted(folder.glob(f"{chapter}*.json"))
+            behind.append((parameters, own[chapter]))
         elif tracked.exists():
             parameters = check_executed(project, tracked)["parameters"]
             chosen[chapter] = tracked
@@ -569,18 +571,21 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(project.root / "book", source, ignore=shutil.ignore_patterns("chapters"))
     (source / "chapters").mkdir()
+    evidence = claims.scorecard(project.published_results)
     for chapter, path in chosen.items():
         text = pages.without_dead_links(path.read_text(encoding="utf-8"), chosen)
         notebook = nbformat.reads(text, as_version=4)
-        pages.with_anchors(notebook, chapter)
+        columns = {"This run": claims.scorecard(own[chapter])} if chapter in own else {}
+        pages.staged(notebook, chapter, columns | {"Published": evidence})
         nbformat.write(notebook, source / "chapters" / path.name)
     contents = contents_of(source / "_toc.yml", chosen)
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
-    evidence = claims.scorecard(project.published_results)
     columns = {"Published": evidence}
     if own:
-        columns["This machine"] = claims.scorecard(own)
+        columns["This machine"] = claims.scorecard(
+            [path for paths in own.values() for path in paths]
+        )
     results = [
         content
         for parameters, paths in behind
@@ -634,7 +639,7 @@ def contents_of(path: Path, present: Collection[str]) -> dict[str, Any]:
         contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
         if unnamed:
             raise ValueError(f"it does not name {', '.join(sorted(unnamed))}")
-    except (*UNREADABLE, RecursionError, yaml.YAMLError) as error:
+    except (*UNREADABLE, yaml.YAMLError) as error:
         raise UserError(
             f"book/{path.name} is no table of contents of this book ({_in_a_line(error)}). "
             "Mend it, or put it back with git."
@@ -868,7 +873,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.command(Project(), options)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"book: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
     except ChapterError as error:
@@ -894,7 +899,7 @@ def _value(text: str) -> Any:
     """A parameter as it is written in Python; any other text is itself."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 

@@ -23,7 +23,7 @@ from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,14 +32,13 @@ from aae_lib.config import PROFILES
 from aae_lib.data import MNIST_DIGEST, OFFICIAL
 from aae_lib.errors import UserError, suggest
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 LEDGER = Path(__file__).resolve().parent.parent / "data" / "claims.toml"
 SCHEMA = 1
 """Version of the results files that are read here."""
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not run")
+NO_VERDICT = "no verdict"
+"""What a table calls `not run` where something was measured that the claim cannot be judged by."""
 DIRECTIONS = ("lower", "higher", "near")
 FULL_PROFILES = ("standard", "paper")
 """Profiles whose last epoch may stand for a number that the paper gives without an epoch count."""
@@ -94,6 +93,12 @@ class Verdict:
     n: int | None = None
     profile: str | None = None
     epochs: float | None = None
+
+    @property
+    def told(self) -> str:
+        """The verdict as a reader is told it."""
+        measured = self.verdict == "not run" and self.obtained is not None
+        return NO_VERDICT if measured else self.verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,8 +247,10 @@ def _claim(path: Path, number: int, entry: Any) -> Claim:
     claim = Claim(**values)
 
     # What one key demands of another.
-    if not re.fullmatch(r"[a-z0-9]+(\.[a-z0-9-]+){1,2}", claim.id):
-        raise fail("id", "the form place.column.model, lower case, was expected")
+    if not re.fullmatch(r"(s|fig|table|a)[0-9]+(\.[a-z0-9-]+){1,2}", claim.id):
+        raise fail(
+            "id", "the form place.column.model, as table1.mnist-10k.aae, lower case, was expected"
+        )
     if claim.direction not in DIRECTIONS:
         raise fail("direction", f"unknown; {suggest(claim.direction, DIRECTIONS)}")
     needed = ["band", "band_reason", "wrong", "wrong_reason"] if claim.run else ["reason"]
@@ -461,14 +468,6 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def table(rows: list[Row]) -> DataFrame:
-    """Rows as a table for a notebook, one line per claim, numbers as text in the paper's form."""
-    from pandas import DataFrame
-
-    columns = ["claim", "reported", "obtained", "n", "epochs", "profile", "verdict", "reason"]
-    return DataFrame([_cells(row) for row in rows], columns=columns).set_index("claim")
-
-
 def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None) -> str:
     """An HTML table for the book: claims and the paper's numbers, then one column for each entry of `columns`.
 
@@ -498,6 +497,15 @@ def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None
     return "\n".join([*lines, "</tbody></table>"])
 
 
+def against_the_paper(columns: Mapping[str, Sequence[Row]], places: Sequence[str]) -> str:
+    """`html_table` of the claims that this project runs and whose ids begin with one of `places`."""
+    mine = {
+        name: [row for row in rows if row.claim.run and row.id.startswith(tuple(places))]
+        for name, rows in columns.items()
+    }
+    return html_table(mine)
+
+
 def anchor(claim: Claim) -> str:
     """The id of the place in a chapter's page where `claim` is measured; its row of the chapter's table has its own."""
     return f"cell.{claim.id}"
@@ -517,13 +525,19 @@ def _result(row: Row) -> str:
         how = f"n = {cell['n']}, epoch {cell['epochs']}, {cell['profile']}"
         found = f"{cell['obtained']} <small>{how}</small><br>"
     reason = f"<br><small>{cell['reason']}</small>" if cell["reason"] else ""
-    return f"{found}{chip(row.verdict)}{reason}"
+    return f"{found}{chip(row.told)}{reason}"
 
 
 def summary(rows: list[Row]) -> str:
     """How many claims have which verdict, in one line."""
-    words = [row.verdict for row in rows]
-    return ", ".join(f"{words.count(verdict)} {verdict}" for verdict in VERDICTS)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts(rows).items())
+
+
+def counts(rows: Iterable[Row]) -> dict[str, int]:
+    """How many claims have which verdict, as a reader is told it; all verdicts, in order."""
+    words = [row.told for row in rows]
+    *judged, not_run = VERDICTS
+    return {verdict: words.count(verdict) for verdict in (*judged, NO_VERDICT, not_run)}
 
 
 def render(rows: list[Row], width: int = 120) -> str:
@@ -547,12 +561,9 @@ def render(rows: list[Row], width: int = 120) -> str:
     return "\n".join([*lines, "", summary(rows)])
 
 
-def markdown(rows: list[Row], only: str | tuple[str, ...] = "") -> str:
-    """The claims that this project runs as a markdown table under a line of counts.
-
-    `only` keeps the claims whose id begins with it ("table2.", or a tuple of such), for a chapter.
-    """
-    rows = [row for row in rows if row.claim.run and row.id.startswith(only)]
+def markdown(rows: list[Row]) -> str:
+    """The claims that this project runs as a markdown table under a line of counts."""
+    rows = [row for row in rows if row.claim.run]
     head = "| Place | Model | Quantity | Paper | Obtained | n | Epochs | Verdict |"
     lines = [summary(rows), "", head, "|---|---|---|--:|--:|--:|--:|---|"]
     for row in rows:
@@ -575,7 +586,7 @@ def _cells(row: Row) -> dict[str, str]:
         "n": "—" if row.n is None else str(row.n),
         "epochs": "—" if row.epochs is None else f"{row.epochs:g}",
         "profile": row.profile or "—",
-        "verdict": row.verdict,
+        "verdict": row.told,
         "reason": row.reason or "",
     }
 

@@ -11,14 +11,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from aae_lib import __version__, claims, data, mat, store
-from aae_lib.config import PROFILES, profile
+from aae_lib.config import MOST_SEEDS, PROFILES, profile
 from aae_lib.errors import Stopped, UserError
 from aae_lib.experiments import EXPERIMENTS, by_name
 
 FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
 """The data sets that can be downloaded: (root, quiet) -> their files."""
-
-MOST_SEEDS = 10_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,12 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = options.command(options) or 0
         sys.stdout.flush()
-    except UserError as error:
-        print(f"aae: {error}", file=sys.stderr)
-        return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
     except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except (UserError, OSError) as error:
+        print(f"aae: {error}", file=sys.stderr)
+        return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
     except KeyboardInterrupt:
         print(
             "aae: interrupted; the last checkpoint stands, and the same command goes on.",
@@ -177,6 +175,8 @@ def parse_seeds(text: str) -> list[int]:
         for part in text.split(","):
             first, _, last = part.partition("-")
             ends = range(int(first), int(last or first) + 1)
+            if not ends:
+                raise ValueError(part)
             seeds += ends[:MOST_SEEDS]  # a range may be longer than memory
     except (ValueError, OverflowError):
         seeds = []

@@ -16,6 +16,9 @@ from aae_lib.data import Dataset, load, subset
 from aae_lib.errors import UserError, suggest
 from aae_lib.priors import Categorical, GaussianMixture, Prior, SwissRoll
 
+MOST_SEEDS = 10_000
+"""More replicates than this are a slip of the pen, and would be a list that fills the memory."""
+
 MATHEMATICS = 1
 """Part of every configuration hash: raise it when a default or the training procedure changes its meaning."""
 
@@ -126,7 +129,20 @@ class Experiment:
                     f"{self.name}: unknown {f.name} '{value}'; {suggest(str(value), valid)}"
                 )
         kinds = {code.name: type(code.prior) for code in self.codes}
+        sizes = (self.hidden, self.layers, self.batch_size, self.epochs, *self.matching_layers)
         needs = {
+            "units, layers, batch_size and epochs must be whole numbers of at least 1": any(
+                type(size) is not int or size < 1 for size in sizes
+            ),
+            "dropout must be at least 0 and below 1": not (
+                0 <= self.input_dropout < 1 and 0 <= self.hidden_dropout < 1
+            ),
+            "noise must be at least 0": min(self.input_noise, self.discriminator_noise) < 0,
+            "labels must be a number of at least 1, a share between 0 and 1, 'all', or None": not (
+                self.labels in (None, "all")
+                or (type(self.labels) is int and self.labels >= 1)
+                or (type(self.labels) is float and 0 < self.labels <= 1)
+            ),
             "supervised needs a categorical code and labels (a number, a share, or 'all')": self.supervised
             and (Categorical not in kinds.values() or not self.labels),
             "balance needs a categorical code and an adversary": self.balance
@@ -146,8 +162,16 @@ class Experiment:
                     or self.labels in (None, 0, 1.0, "all")
                 )
             ),
-            "combine='sum' needs a categorical code y and a code z": self.combine == "sum"
-            and (kinds.get("y") is not Categorical or "z" not in kinds),
+            "combine='sum' needs a categorical code y, a code z, and a reconstruction": (
+                self.combine == "sum"
+                and (
+                    kinds.get("y") is not Categorical
+                    or "z" not in kinds
+                    or self.reconstruction is None
+                )
+            ),
+            "head_distance and head_scale need combine='sum'": self.combine != "sum"
+            and (self.head_distance, self.head_scale) != (None, None),
             "discriminator_label needs priors with a part for each label": self.discriminator_label
             and not {GaussianMixture, SwissRoll}.issuperset(kinds.values()),
             "a VAE needs a Gaussian posterior, one code z whose prior has a density, and no adversary": (
@@ -159,13 +183,22 @@ class Experiment:
                     or not hasattr(kinds["z"], "log_prob")
                 )
             ),
-            "a GAN needs one code z, an adversary, and nothing to reconstruct": self.method == "gan"
-            and (list(kinds) != ["z"] or self.adversarial is None or self.reconstruction),
-            "a GMMN needs one code z, matching rates, bandwidths above 0, and pretraining if it has an autoencoder": (
+            "a GAN needs one code z, an adversary, at least 5 hidden units, and nothing to reconstruct": (
+                self.method == "gan"
+                and (
+                    list(kinds) != ["z"]
+                    or self.adversarial is None
+                    or self.reconstruction
+                    or self.hidden < 5
+                )
+            ),
+            "a GMMN needs one code z, matching rates and layers, bandwidths above 0, and pretraining if it has an "
+            "autoencoder": (
                 self.method == "gmmn"
                 and (
                     list(kinds) != ["z"]
                     or self.matching is None
+                    or not self.matching_layers
                     or not self.bandwidths
                     or min(self.bandwidths) <= 0
                     or (self.pretraining > 0) != (self.reconstruction is not None)
@@ -173,6 +206,9 @@ class Experiment:
             ),
             "matching and pretraining are of a GMMN": self.method != "gmmn"
             and (self.matching or self.pretraining),
+            "there is no cost to lower: give rates": not (
+                self.reconstruction or self.adversarial or self.supervised or self.matching
+            ),
         }
         for need, missing in needs.items():
             if missing:
@@ -186,7 +222,7 @@ class Experiment:
                 return replace(prior, parts=dataset.classes)
             # Where W_C is a multiple of the identity (§7), z has a dimension for each class too.
             follows = isinstance(prior, Categorical) or self.head_scale is not None
-            if self.supervised and dataset.classes != 10 and follows:
+            if self.supervised and follows:
                 return replace(prior, dim=dataset.classes)
             return prior
 

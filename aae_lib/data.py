@@ -131,7 +131,11 @@ def load(source: str | Path = "mnist", root: str | Path | None = None) -> Datase
         return mat.load(source, folder)
     bare = not source.endswith(".npz")
     path = folder / f"{source}.npz" if bare else Path(source).expanduser()
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a folder that may not be searched, a name that is too long
+        raise UserError(f"cannot read {path}: {error.strerror}.") from None
+    if not there:
         near = sorted(path.parent.glob("*.npz"))
         valid = ["mnist", *mat.SOURCES, *(found.stem if bare else str(found) for found in near)]
         raise UserError(f"no data set '{source}': there is no {path}; {suggest(source, valid)}")
@@ -260,9 +264,10 @@ def _verified(folder: Path, quiet: bool) -> dict[Path, bytes]:
 def present(folder: Path, name: str) -> tuple[Path, bytes] | None:
     """Path and unpacked content of one file of MNIST, plain or .gz; None unless there and intact.
 
-    A corrupt file is reported on stderr, with the hash expected and found. Raises UserError if the
-    disk refuses.
+    Where there is none, corrupt ones are reported on stderr, with the hash expected and found. Raises UserError if
+    the disk refuses.
     """
+    corrupt = []
     for path in (folder / name, folder / f"{name}.gz"):
         try:
             return path, _intact(path.read_bytes(), name, where=str(path))
@@ -271,7 +276,9 @@ def present(folder: Path, name: str) -> tuple[Path, bytes] | None:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}.") from None
         except _Unavailable as error:
-            _report(f"{error}; fetching replaces it")
+            corrupt.append(f"{error}; fetching replaces it")
+    for report in corrupt:
+        _report(report)
     return None
 
 

@@ -22,6 +22,7 @@ from aae_lib.baselines import gan, gmmn
 from aae_lib.config import Experiment
 from aae_lib.data import Dataset, balanced_labels
 from aae_lib.draws import Draws, Recorder, Request, Source, seed_of
+from aae_lib.errors import UserError
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Batch, Descent, alone, step
 
@@ -76,16 +77,30 @@ class Images:
 
     def with_labels(self, dataset: Dataset, experiment: Experiment, seed: int) -> Images:
         """The same images with the labelled subset of another replicate."""
-        count = experiment.labels or 0
-        if count == "all":
-            count = len(dataset.train)
-        elif isinstance(count, float):
-            count = round(count * len(dataset.train))
+        count = labelled_count(experiment, len(dataset.train))
         chosen = balanced_labels(dataset.train.labels, count, seed) if count else []
         labelled = torch.as_tensor(chosen, dtype=torch.int64, device=self.train.device)
         known = torch.full_like(self.train_labels, self.classes)
         known[labelled] = self.train_labels[labelled]
         return replace(self, labelled=labelled, known=known)
+
+
+def labelled_count(experiment: Experiment, images: int) -> int:
+    """How many of so many training `images` have a label. Raises UserError where that leaves none, or none without."""
+    labels = experiment.labels or 0
+    count = images if labels == "all" else labels
+    if isinstance(labels, float):
+        count = round(labels * images)
+        if not count:
+            raise UserError(
+                f"{experiment.name}: {labels:g} of {images} training images is none; label more."
+            )
+    if experiment.labelled_share and count == images:
+        raise UserError(
+            f"{experiment.name}: labelled_share needs unlabelled images too, and all {images} have labels; "
+            "label fewer, or set labelled_share to None."
+        )
+    return count
 
 
 def scale(pixels: Tensor) -> Tensor:

@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading a file raises that is not the JSON that was written."""
+
 
 class UserError(Exception):
     """A mistake or a bad input that the user can mend: shown as its message alone, exit code 2.

@@ -17,8 +17,8 @@ import torch
 from IPython.display import HTML, Markdown
 
 from aae_lib import claims, data, figures, mat, store
-from aae_lib.config import Experiment, Profile, profile
-from aae_lib.errors import UserError, suggest
+from aae_lib.config import MOST_SEEDS, Experiment, Profile, profile
+from aae_lib.errors import UNREADABLE, UserError, suggest
 from aae_lib.experiments import by_name
 from aae_lib.training import Run, choose_device, fit_replicates, require_gpu
 
@@ -31,6 +31,17 @@ PARAMETERS: dict[str, tuple[type, ...]] = {
     "allow_cpu": (bool,),
 }
 """The parameters of every chapter, with the types that each may have."""
+
+
+@dataclass
+class PublishedRun:
+    """What published results tell of a run: all but its model."""
+
+    experiment: Experiment
+    seed: int
+    epochs: float
+    history: dict[str, list[float]]
+    provenance: dict[str, Any]
 
 
 @dataclass
@@ -61,6 +72,10 @@ class Chapter:
         rerun_by_hand = any(isinstance(value, cls) for value in namespace.values())
         if not rerun_by_hand:  # which may have variables of its own
             _refuse_unknown(name, namespace, known)
+        if missing := [key for key in known if key not in namespace]:
+            raise UserError(
+                f"{name}: there is no parameter '{missing[0]}'; put it back into the cell tagged 'parameters'."
+            )
         parameters = {key: namespace[key] for key in known}
         for key, kinds in PARAMETERS.items():
             value = parameters[key]
@@ -70,8 +85,10 @@ class Chapter:
         chosen = profile(parameters["profile"])
         replicates = parameters["replicates"]
         count = chosen.replicates if replicates is None else replicates
-        if count < 1 or parameters["seed"] < 0:
-            raise UserError(f"{name}: replicates must be at least 1 and seed at least 0.")
+        if not 1 <= count < MOST_SEEDS or parameters["seed"] < 0:
+            raise UserError(
+                f"{name}: replicates must be from 1 to fewer than {MOST_SEEDS:,}, and seed at least 0."
+            )
         require_gpu(chosen, parameters["device"], parameters["allow_cpu"])
         dataset = chosen.dataset(parameters["data"])
         seeds = list(range(parameters["seed"], parameters["seed"] + count))
@@ -103,21 +120,58 @@ class Chapter:
         )
         for run in runs:
             run.model.cpu()  # where chapters draw and measure; the Parzen estimate takes what it needs to the device
-            self.runs.append({
-                "experiment": experiment.name,
-                "hash": run.experiment.hash,
-                "seed": run.seed,
-                "epochs": run.epochs,
-                **run.provenance,
-            })  # fmt: skip
-            curves = self.series.setdefault(experiment.name, {})
-            # An ablation may show a run as it was then: the whole curve stays.
-            earlier = curves.get(f"seed-{run.seed}", {"epoch": []})["epoch"]
-            if len(run.history["epoch"]) > len(earlier):
-                curves[f"seed-{run.seed}"] = {
-                    k: [round(v, 5) for v in vs] for k, vs in run.history.items()
-                }
+            self._note(run)
         return runs
+
+    def published(
+        self, experiment: Experiment, *, epochs: float, seeds: Sequence[int] | None = None
+    ) -> list[PublishedRun]:
+        """The runs that `train` would make, as this chapter's published results tell of them, without their models.
+
+        Raises UserError where they do not hold such a run: of this configuration, seed and number of epochs.
+        """
+        experiment = experiment.on(self.dataset)
+        path = store.PUBLISHED / f"{self.name}.json"
+        runs = []
+        for seed in seeds or self.seeds:
+            key = {
+                "experiment": experiment.name,
+                "hash": experiment.hash,
+                "seed": seed,
+                "epochs": epochs,
+            }
+            try:
+                results = json.loads(path.read_bytes())
+                told = next(run for run in results["runs"] if key.items() <= run.items())
+                history = results["series"][experiment.name][f"seed-{seed}"]
+            except StopIteration:
+                raise UserError(
+                    f"{path} holds no run of {experiment.name}, as it is configured today, with seed {seed} and "
+                    f"{counted(epochs, 'epoch')}; train it here."
+                ) from None
+            except UNREADABLE as error:
+                raise UserError(f"cannot read {path} ({error!r}); train here.") from None
+            provenance = {name: value for name, value in told.items() if name not in key}
+            runs.append(PublishedRun(experiment, seed, epochs, history, provenance))
+            self._note(runs[-1])
+        return runs
+
+    def _note(self, run: Run | PublishedRun) -> None:
+        name = run.experiment.name
+        self.runs.append({
+            "experiment": name,
+            "hash": run.experiment.hash,
+            "seed": run.seed,
+            "epochs": run.epochs,
+            **run.provenance,
+        })  # fmt: skip
+        curves = self.series.setdefault(name, {})
+        # An ablation may show a run as it was then: the whole curve stays.
+        earlier = curves.get(f"seed-{run.seed}", {"epoch": []})["epoch"]
+        if len(run.history["epoch"]) > len(earlier):
+            curves[f"seed-{run.seed}"] = {
+                k: [round(v, 5) for v in vs] for k, vs in run.history.items()
+            }
 
     def beside(self, official: str, source: str) -> data.Dataset | None:
         """The data set `source` that a chapter shows beside its own; None where that is `official` and not here.
@@ -144,18 +198,22 @@ class Chapter:
     ) -> None:
         """Note what was obtained for `claim`, by seed, after `epochs` of the paper's `of_epochs` epochs.
 
-        `dataset` is named where it was not measured on the chapter's own. Raises KeyError for a claim that the
+        `dataset` is named where it was not measured on the chapter's own. Raises UserError for a claim that the
         ledger does not hold.
         """
-        if claim not in {c.id for c in claims.load()}:
-            raise KeyError(f"{claim} is not in data/claims.toml")
+        known = [c.id for c in claims.load()]
+        if claim not in known:
+            raise UserError(f"{claim} is not in data/claims.toml; {suggest(claim, known)}")
         by_seed = {str(seed): float(value) for seed, value in values.items()}
         self.obtained[claim] = {"values": by_seed, "epochs": epochs, "of_epochs": of_epochs}
         if dataset is not None:
             self.obtained[claim]["data"] = _told(dataset)
 
     def finish(self) -> Path:
-        """Write this execution's results as one JSON file in the profile's folder; returns its path."""
+        """Write this execution's results as one JSON file in the profile's folder; returns its path.
+
+        Raises UserError for a result that is not finite, and if the disk refuses.
+        """
         seed = f".seed-{self.seeds[0]}" if self.seeds[0] else ""
         own = "" if self.parameters["data"] == "mnist" else f".{self.dataset.identity}"
         folder = store.build_root() / "results" / self.profile.name
@@ -165,16 +223,15 @@ class Chapter:
         return path
 
     def against_the_paper(self, *places: str) -> HTML:
-        """The claims whose ids begin with one of `places`: the paper's number, this run, the published evidence."""
+        """The claims whose ids begin with one of `places`: the paper's number, this run, the published evidence.
+
+        This run is what `finish` writes, so far.
+        """
         columns = {
             "This run": claims.scorecard(self.finish()),
             "Published": claims.scorecard(store.PUBLISHED),
         }
-        ours = {
-            name: [row for row in rows if row.claim.run and row.id.startswith(places)]
-            for name, rows in columns.items()
-        }
-        return HTML(claims.html_table(ours))
+        return HTML(claims.against_the_paper(columns, places))
 
     def wall_time(self) -> str:
         """Time that the runs shown here took to train, in words; more than this execution if some were loaded."""

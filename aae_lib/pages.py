@@ -18,13 +18,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aae_lib import claims, store
 from aae_lib.config import Code, Experiment, Rates
-from aae_lib.errors import UserError
+from aae_lib.errors import UNREADABLE, UserError
 from aae_lib.experiments import EXPERIMENTS
 from aae_lib.priors import Categorical, Gaussian
 from aae_lib.store import duration
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
     from aae_lib.bench import Bench
 
-LANDING_ROWS = 3
-"""Measured claims that the landing page has room for."""
+OWN = "Adversarial autoencoder"
+"""The paper's model, as the ledger calls it."""
 
 
 def raw_html(*lines: str) -> str:
@@ -69,17 +68,18 @@ def without_dead_links(text: str, present: Collection[str]) -> str:
 
 
 def summary(rows: Sequence[claims.Row]) -> str:
-    """The scorecard in short, for the landing page: counts, and the claims that have been measured."""
+    """The scorecard in short, for the landing page: counts, and for each verdict a claim of the paper's own model."""
     ours = [row for row in rows if row.claim.run]
-    counts = Counter(row.verdict for row in ours)
     chips = [
-        f'<a href="scorecard.html">{claims.chip(verdict, counts[verdict])}</a>'
-        for verdict in claims.VERDICTS
+        f'<a href="scorecard.html">{claims.chip(verdict, count)}</a>'
+        for verdict, count in claims.counts(ours).items()
     ]
-    measured = [row for row in ours if row.obtained is not None]
-    # Those with a verdict first, and of these the ones that the paper gives a number for.
-    measured.sort(key=lambda row: (claims.VERDICTS.index(row.verdict), row.reported is None))
-    table = [claims.html_table({"Ours": measured[:LANDING_ROWS]})] if measured else []
+    first = {}
+    for row in ours:
+        if row.model == OWN and None not in (row.reported, row.obtained):
+            first.setdefault(row.told, row)
+    shown = [first[verdict] for verdict in claims.counts(ours) if verdict in first]
+    table = [claims.html_table({"Ours": shown})] if shown else []
     return raw_html('<p class="chips">', *chips, "</p>", *table)
 
 
@@ -88,14 +88,13 @@ def scorecard(columns: Mapping[str, Sequence[claims.Row]], chapters: str) -> dic
 
     As `claims.html_table`; `chapters` is where the chapters' pages lie as seen from the page that shows it.
     """
-
-    def group(row: claims.Row) -> str:
-        return row.id.split(".")[0]
-
     tables = {}
-    for name, rows in groupby(next(iter(columns.values())), key=group):
-        same = {row.id for row in rows}
-        part = {title: [r for r in column if r.id in same] for title, column in columns.items()}
+    places = dict.fromkeys(row.id.split(".")[0] for row in next(iter(columns.values())))
+    for name in places:
+        part = {
+            title: [row for row in column if row.id.split(".")[0] == name]
+            for title, column in columns.items()
+        }
         kind, number = re.fullmatch("([a-z]+)([0-9]+)", name).groups()
         title = {"s": "Section ", "fig": "Figure ", "table": "Table ", "a": "Appendix A."}[
             kind
@@ -109,7 +108,52 @@ def in_sections(tables: Mapping[str, str]) -> str:
     return "\n".join(f"## {title}\n\n{raw_html(table)}" for title, table in tables.items())
 
 
-# ---- anchors
+# ---- what a chapter's page shows beyond its executed copy
+
+
+def staged(
+    notebook: NotebookNode, chapter: str, columns: Mapping[str, Sequence[claims.Row]]
+) -> None:
+    """Make an executed chapter ready for the book: anchors, its parameters, tables of today, texts for pictures.
+
+    `columns` are those of its table against the paper. When the chapter was executed the evidence was another: shown
+    is what all other pages show.
+    """
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            _with_verdicts(cell, columns)
+            _with_alternative_text(cell)
+    _with_parameters(notebook)
+    with_anchors(notebook, chapter)
+
+
+def _with_verdicts(cell: NotebookNode, columns: Mapping[str, Sequence[claims.Row]]) -> None:
+    if "chapter.against_the_paper(" not in cell.source:
+        return
+    (call,) = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+    table = claims.against_the_paper(columns, [ast.literal_eval(place) for place in call.args])
+    for output in cell.outputs:
+        if "text/html" in output.get("data", {}):
+            output.data = {"text/html": table}
+
+
+def _with_alternative_text(cell: NotebookNode) -> None:
+    """What a screen reader says of a picture: the first sentence of its caption."""
+    shown = cell.metadata.get("mystnb", {})
+    if caption := shown.get("figure", {}).get("caption"):
+        shown["image"] = {"alt": caption.split(". ")[0].rstrip(".")}
+
+
+def _with_parameters(notebook: NotebookNode) -> None:
+    """Below the cell with a chapter's default parameters, those that this execution was given."""
+    import nbformat
+
+    for at, cell in enumerate(notebook.cells):
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            given = [line for line in cell.source.splitlines() if line and line[0] != "#"]
+            text = "*Executed with* " + ", ".join(f"`{line}`" for line in given) + "."
+            notebook.cells.insert(at + 1, nbformat.v4.new_markdown_cell(text, id="parameters"))
+            return
 
 
 def with_anchors(notebook: NotebookNode, chapter: str) -> None:
@@ -212,7 +256,8 @@ def distinct(runs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Each run once, as far as it was trained: chapters may share runs, and show one at several epochs."""
     longest: dict[tuple, Mapping[str, Any]] = {}
     for run in runs:
-        key = run["hash"], run["seed"]
+        # The same seed on another machine is another run; one that went on keeps the time of its start.
+        key = run["hash"], run["seed"], run.get("started")
         if key not in longest or run["epochs"] > longest[key]["epochs"]:
             longest[key] = run
     return list(longest.values())
@@ -253,7 +298,7 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
             parts += [
                 f"## {plain(_title(chapter))}\n",
                 f"Profile {plain(chapter['profile'])}: {in_short(distinct(mine))}.{_executed(chapter)}\n",
-                raw_html(html_table(head, map(_machine_row, mine))),
+                raw_html(html_table(head, map(_machine_row, distinct(mine)))),
             ]
     return "\n".join(parts)
 
@@ -397,15 +442,7 @@ def _measured(path: Path, parse: Callable[[Any], Any], maker: str) -> tuple[list
         rows = [parse(row) for row in json.loads(path.read_bytes())]
         details = json.loads(path.with_name(f"{path.stem}_details.json").read_bytes())
         return rows, plain(store.made(details))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{path} or its details are not what '{maker}' writes ({error!r}); run it again."
         ) from None
@@ -501,7 +538,11 @@ PAPER = (
         "input_dropout": Said("dropout, no rate given"), "hidden_dropout": Said("dropout, no rate given"),
     }),
     Section("A.2.2: semi-supervised, SVHN", "A.2.2", "A.2.2", "07_semi_supervised", {
-        "codes": Said("y: Categorical of 10; z: 20 dimensions", _classes_and_style(10, 20)),
+        "codes": Said(
+            "y: Categorical of 10; z: 20 dimensions (Fig 7: z alone, of 15)",
+            {"svhn_1000": _classes_and_style(10, 20), "fig7_svhn": (Code("z", Gaussian(15)),)},
+        ),
+        "standardise": Said("mean and standard deviation of each dimension over the training set", True),
         "output": Said("linear", "linear"),
         "batch_norm": Said("all autoencoder layers, softmax and linear heads and output included", "autoencoder"),
         "labels": Said("1000", 1000),
@@ -618,6 +659,7 @@ WORDS = {
     ("combine", "concatenate"): "side by side",
     ("likelihood", "gaussian"): "half the squared error, summed over pixels",
     ("likelihood", "bernoulli"): "cross-entropy, summed over pixels",
+    ("init_std", None): "√(2/inputs)",
     ("method", "aae"): "adversarial",
     ("method", "vae"): "variational",
 }
@@ -669,6 +711,7 @@ def _appendix_row(name: str, section: Section, experiments: Sequence[Experiment]
     ours = {
         e.name: FIXED[name] if name in FIXED else worded(name, getattr(e, name))
         for e in experiments
+        if not (name == "likelihood" and e.reconstruction is None)  # it has no such cost
     }
     theirs: dict[str, str] = {}  # by experiment, where the paper gives a value
     if said and said.value is not ...:
@@ -701,7 +744,7 @@ def worded(name: str, value: Any) -> str:
     """The value of an experiment's field `name` as the appendix shows it."""
     match value:
         case None:
-            return "none"
+            return WORDS.get((name, value), "none")
         case bool():
             return "yes" if value else "no"
         case str():

@@ -65,12 +65,16 @@ class Parzen:
         self.count = 0  # samples so far
 
         # −‖x − s‖²/2 = x·s − ‖s‖²/2 − ‖x‖²/2: a product, and norms. It cancels what x and s have in common, so the
-        # less that is, the more digits are left: subtract the mean from both.
+        # less that is, the more digits are left: subtract the mean from both. A pixel that all points share, as
+        # MNIST's dark border, is then 0 in x: it counts in ‖s‖² alone, and the product goes without it.
         self.centre = points.mean(0)
-        self.points = (points - self.centre).float()
-        self.half_norms = _half_squared_norms(self.points)
-        if not _usable(self.points):
+        centred = (points - self.centre).float()
+        if not _usable(centred):
             raise UserError("Parzen estimate: some points are not finite.")
+        shared = (centred == 0).all(0)
+        self.varying, self.shared = (~shared).nonzero()[:, 0], shared.nonzero()[:, 0]
+        self.points = self._varying(centred)
+        self.half_norms = _half_squared_norms(self.points)
         self.precisions = torch.tensor(self.sigmas, device=device).double().pow(-2)[:, None]
 
         # By point: the score x·s − ‖s‖²/2 of the nearest sample so far; −‖x − s‖²/2 of it, without cancellation;
@@ -88,7 +92,7 @@ class Parzen:
     @torch.no_grad()
     def add(self, samples: Tensor) -> None:
         """Take `samples` (m, D) in. Raises UserError for another shape, or for one that is not finite."""
-        dim = self.points.shape[1]
+        dim = len(self.centre)
         if samples.ndim != 2 or samples.shape[1] != dim or samples.dtype not in DTYPES:
             raise UserError(
                 f"Parzen estimate: samples must be float32 or float64 of shape (m, {dim}), as the points are; "
@@ -106,6 +110,7 @@ class Parzen:
             for first in range(0, len(samples), side):
                 tile = (samples[first : first + side] - self.centre).float()
                 half_norms = _half_squared_norms(tile).float()
+                tile = self._varying(tile)
                 for start in range(0, n, side):
                     rows = slice(start, start + side)
                     better, which = self._add(rows, tile, half_norms)
@@ -115,7 +120,8 @@ class Parzen:
         # The nearest sample outweighs the rest at small σ: its distance is worth computing without cancellation.
         for moved in (closest >= 0).nonzero()[:, 0].split(side):
             nearest = (samples[closest[moved]] - self.centre).float()
-            self.exact[moved] = -_half_squared_norms(self.points[moved] - nearest)
+            self.exact[moved] = -_half_squared_norms(self.points[moved] - self._varying(nearest))
+            self.exact[moved] -= _half_squared_norms(nearest[:, self.shared])
 
     def _add(self, rows: slice, samples: Tensor, half_norms: Tensor) -> tuple[Tensor, Tensor]:
         """One tile: points `rows`, samples (m, D), centred. For which points one is the nearest so far, and which."""
@@ -144,6 +150,10 @@ class Parzen:
                 sums[k] += torch.mul(scores, scale, out=terms).exp2_().sum(1)
         return better, which
 
+    def _varying(self, x: Tensor) -> Tensor:
+        """Of centred points or samples, the pixels in which points differ."""
+        return x[:, self.varying] if len(self.shared) else x
+
     def _pick(self, scores: Tensor, rows: Tensor) -> Tensor:
         """Some rows of a tile, copied to where its terms go."""
         terms = self._view(self._terms, len(rows), scores.shape[1])
@@ -161,7 +171,7 @@ class Parzen:
         others = (self.sums - 1).clamp(min=0).log()
         others += (self.nearest - self.half_norms) * self.precisions
         log_sum = torch.logaddexp(self.exact * self.precisions, others)
-        log_volume = -0.5 * self.points.shape[1] * (self.precisions / (2 * math.pi)).log()
+        log_volume = -0.5 * len(self.centre) * (self.precisions / (2 * math.pi)).log()
         return log_sum - math.log(self.count) - log_volume
 
     def state(self) -> dict[str, Tensor]:

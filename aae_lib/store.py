@@ -61,7 +61,7 @@ def run_folder(experiment: Experiment, seed: int) -> Path:
 
 def checkpoint_path(experiment: Experiment, seed: int, epochs: float) -> Path:
     """The file that holds the run after `epochs` epochs, or a share of the first; it may not exist yet."""
-    count = f"{epochs:06d}" if epochs >= 1 else f"{epochs:g}"
+    count = f"{epochs:06d}" if epochs >= 1 else f"{epochs}"
     return run_folder(experiment, seed) / f"checkpoint-{count}.safetensors"
 
 
@@ -72,15 +72,19 @@ def within_path(experiment: Experiment, seed: int, epochs: int) -> Path:
 
 def withins(experiment: Experiment, seed: int) -> dict[int, Path]:
     """What runs that were stopped inside an epoch left, by the number of whole epochs before it, in order."""
-    found = run_folder(experiment, seed).glob("within-*.safetensors")
-    return dict(sorted((int(path.stem.removeprefix("within-")), path) for path in found))
+    found = {
+        int(match[1]): path
+        for path in run_folder(experiment, seed).glob("within-*.safetensors")
+        if (match := re.fullmatch(r"within-(\d{6})", path.stem))
+    }
+    return dict(sorted(found.items()))
 
 
 def checkpoints(experiment: Experiment, seed: int) -> dict[float, Path]:
     """The checkpoints that exist, by epoch, in order."""
     found = {}
     for path in run_folder(experiment, seed).glob("checkpoint-*.safetensors"):
-        if match := re.fullmatch(r"checkpoint-(\d{6}|0\.\d+)", path.stem):
+        if match := re.fullmatch(r"checkpoint-(\d{6}|\d(?:\.\d+)?(?:e-\d+)?)", path.stem):
             found[float(match[1])] = path
     return dict(sorted(found.items()))
 

@@ -33,7 +33,15 @@ from aae_lib.baselines.gmmn import MomentMatchingNetwork
 from aae_lib.baselines.vae import VariationalAutoencoder
 from aae_lib.config import Experiment, Profile, labels_code
 from aae_lib.data import Dataset, Split
-from aae_lib.engine import WARM_UP, Images, Model, Program, epoch_generator, scale
+from aae_lib.engine import (
+    WARM_UP,
+    Images,
+    Model,
+    Program,
+    epoch_generator,
+    labelled_count,
+    scale,
+)
 from aae_lib.errors import Diverged, Stopped, UserError, suggest
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Descent
@@ -94,6 +102,8 @@ def fit_replicates(
         raise UserError(f"{experiment.name} learns from labels; {dataset.name} has a single class.")
     experiment = experiment.on(dataset)
     numbers = type(epochs) in (int, float) and math.isfinite(epochs)
+    if not seeds:
+        raise UserError(f"{experiment.name}: there is no seed to train.")
     if not numbers or min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
         raise UserError(
             f"{experiment.name}: seed {min(seeds)} and {epochs!r} epochs; a seed is 0 or more, epochs are a "
@@ -105,11 +115,7 @@ def fit_replicates(
             f"{experiment.name}: {len(dataset.train)} training images are fewer than one mini-batch "
             f"of {experiment.batch_size}."
         )
-    if experiment.labelled_share and experiment.labels == len(dataset.train):
-        raise UserError(
-            f"{experiment.name}: labelled_share needs unlabelled images too, and all {len(dataset.train)} have "
-            "labels; label fewer, or set labelled_share to None."
-        )
+    labelled_count(experiment, len(dataset.train))  # or there are none, or too many
     target = torch.device(choose_device(device))
     if target.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 products: the GPU's fast ones
@@ -394,6 +400,9 @@ def _loaded(replica: Replica, path: Path, epoch: float, report: bool) -> bool:
         expected = (run.experiment.describe(), run.seed, epoch)
         if tuple(metadata.get(k) for k in ("experiment", "seed", "epoch")) != expected:
             raise UserError(f"{path} belongs to another run.")
+        here = Generator(next(run.model.parameters()).device).get_state()
+        if tensors.get("standing/generator", here).shape != here.shape:
+            raise UserError(f"{path} was left inside an epoch on another kind of device.")
     except UserError as error:
         if report:
             print(f"warning: {error} It is made again.", file=sys.stderr)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aae_lib import book, claims
-from aae_lib.errors import UserError
+from aae_lib.errors import UNREADABLE, UserError
 from aae_lib.experiments import EXPERIMENTS
 
 SUMS = Path("data", "SHA256SUMS")
@@ -106,7 +106,7 @@ def _chapter(project: book.Project, path: Path) -> Iterator[str]:
         theirs = {key: results[key] for key in ("source_sha256", "parameters")}
     except UserError as error:
         yield str(error)
-    except book.UNREADABLE as error:
+    except UNREADABLE as error:
         yield f"{path.stem} has no results that can be read ({error})"
     else:
         if theirs != {key: about[key] for key in theirs}:
@@ -127,7 +127,7 @@ def _results(project: book.Project, path: Path) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    except book.UNREADABLE as error:
+    except UNREADABLE as error:
         yield f"{name}: its runs cannot be read ({error!r})"
         return
     for experiment, digest in sorted({(experiment, digest) for experiment, digest, _ in made}):
@@ -149,7 +149,7 @@ def _measured(project: book.Project, path: Path) -> Iterator[str]:
         commit = json.loads(path.read_bytes())["provenance"]["commit"]
         if reason := _untraceable(project.root, commit):
             yield f"{name}: measured at commit {commit}, {reason}"
-    except book.UNREADABLE as error:
+    except UNREADABLE as error:
         yield f"{name} cannot be read ({error!r})"
 
 

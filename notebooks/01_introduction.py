@@ -112,10 +112,10 @@ figures.architecture(
 # |---|---|
 # | **encoder**, $q(z \mid x)$ | the network that turns an image $x$ into a code $z$ |
 # | **decoder**, $p(x \mid z)$ | the network that turns a code back into an image |
-# | **prior**, $p(z)$ | the distribution that codes shall follow; we choose it, and can draw from it |
+# | **prior**, $p(z)$ | the distribution that codes are to follow; we choose it, and can draw from it |
 # | **aggregated posterior**, $q(z)$ | the distribution that codes do follow: that of the codes of all images together |
 # | **discriminator**, $D$ | the network that says how probable it is that it was shown a draw of the prior and not a code |
-# | **generator**, $G$ | whoever makes what the discriminator shall take for the real thing; here the encoder |
+# | **generator**, $G$ | whoever makes what the discriminator is to take for the real thing; here the encoder |
 # | **phase** | a step of gradient descent on one of the costs; a mini-batch goes through all phases in turn |
 # | **experiment** | one row of the paper as a configuration: networks, priors, costs, rates, schedule |
 # | **replicate** | a repetition of an experiment with another *seed*, the number that all its random draws follow from |
@@ -152,9 +152,11 @@ figures.architecture(
 # **The value.** Put $D^*$ back in, with $m = \tfrac12 (p + q)$:
 #
 # $$
-# L_{D^*} = -\int p \log \frac{p}{2m} \;-\; \int q \log \frac{q}{2m}
-#         = 2 \ln 2 - \mathrm{KL}(p \,\Vert\, m) - \mathrm{KL}(q \,\Vert\, m)
+# \begin{aligned}
+# L_{D^*} &= -\int p \log \frac{p}{2m} \;-\; \int q \log \frac{q}{2m} \\
+#         &= 2 \ln 2 - \mathrm{KL}(p \,\Vert\, m) - \mathrm{KL}(q \,\Vert\, m)
 #         = 2 \ln 2 - 2\, \mathrm{JS}(p, q) .
+# \end{aligned}
 # $$ (eq-01-value)
 #
 # The Jensen–Shannon divergence JS is 0 where $q = p$, and $\ln 2$ where the two do not overlap. So the generator that makes the best discriminator pay most is the one with $q = p$, and then $D^* = \tfrac12$ everywhere and its cost is $2 \ln 2 \approx 1.386$.
@@ -264,7 +266,7 @@ shown = [step for step in (1, 10, 100) if step < steps] + [steps]
 watched = {0, *shown, *np.geomspace(1, steps, 80).astype(int).tolist()}
 lessons = {"q fixed": (teach(fake), q), "q = p": (teach(true), p)}
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A discriminator learns. Left: densities of true samples (blue) and fake ones (orange), the best discriminator (dashed), and the trained one after so many steps (lines, the darker the later). Right: its cost, with the expectations integrated, for this q and for q = p; dashed, what theory says of the best one. What to see: line and dashes meet where there are samples, and only there; the costs come down to the two values and stop.", "name": "fig-lesson"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A discriminator learns. Left: densities of true samples (blue) and fake ones (orange), the best discriminator (dashed), and the trained one after so many steps (lines, the darker the later). Right: its cost, with the expectations integrated, for this q and for q = p; dashed, what theory says of the best one. What to see: line and dashes meet where there are samples, and need not elsewhere; the costs come down to the two values and stop.", "name": "fig-lesson"}}
 BLUE, ORANGE = "#0b62b8", "#c2410c"
 
 
@@ -497,7 +499,7 @@ pd.DataFrame(
 #
 # 1. **The toy is ours: the paper has no experiment here.** Effect: none on any number of the paper.
 # 2. **The generator's cost: the paper is ambiguous.** Its formula has $\log(1 - D(G))$, its text "fool the discriminator". This book lowers $-\log D(G)$, here and in every chapter. Effect: the ablation above.
-# 3. **Steps and rates: the paper is silent.** One step of each stage in turn. The discriminator has the rates of A.2.1 (0.1, momentum 0.1); the generator of this toy goes at three tenths of that. In the other chapters both go at 0.1, as in A.2.1. Effect: exercise 1.
+# 3. **Steps and rates: the paper is silent.** One step of each stage in turn. The discriminator has the rates of A.2.1 (0.1, momentum 0.1); the generator of this toy goes at three tenths of that. In the other chapters both go at 0.1, as in A.2.1. Effect: the first exercise.
 # 4. **Initial weights.** N(0, 0.2²), not the N(0, 0.01²) of A.1, which is meant for networks with hundreds of inputs: in one with a single input hardly a signal gets through. Effect: change the 0.2 in `network`, run on, and see when the game begins.
 
 # %% [markdown]

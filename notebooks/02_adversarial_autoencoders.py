@@ -29,7 +29,7 @@
 # 2c) and for a mixture of ten 2-D Gaussians (Fig 2b against 2d). A walk through the filled prior decodes to digits all along
 # the way (Fig 2e).
 #
-# **You need** to know what an autoencoder is, and gradient descent. [The first section of the paper](https://arxiv.org/abs/1511.05644)
+# **You need** to know what an autoencoder is, and gradient descent. Chapter 1
 # recalls adversarial networks.
 #
 # **Run time.** {glue:text}`run-time` on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`,

@@ -47,7 +47,7 @@
 # and where $D$ is as good as it can be, $V = 2\,\mathrm{JS}(p_d, p_G) - 2 \ln 2$ with the Jensen–Shannon divergence of data and samples. So $G$ has to bring about the distribution of *images*, with all that makes an image one, and it learns only by way of $D$.
 # As in chapter 2 it lowers $-\log D(G(z))$, which has a gradient even while $D$ wins.
 #
-# **A GMMN** asks no discriminator. Choose features $\phi(x)$ and compare their means over two samples:
+# **A GMMN** needs no discriminator. Choose features $\phi(x)$ and compare their means over two samples:
 #
 # $$
 # \mathrm{MMD}^2(p, q) = \bigl\lVert \mathbb{E}_{x \sim p}\, \phi(x) - \mathbb{E}_{y \sim q}\, \phi(y) \bigr\rVert^2
@@ -137,8 +137,8 @@ runs = {title: chapter.train(name) for title, name in names.items()}
 first = {title: replicas[0] for title, replicas in runs.items()}
 
 # %% [markdown]
-# Healthy curves: both discriminators win easily at first, when what is made is far from what is asked for. The AAE's cost comes near $2 \ln 2$ within a few epochs; the GAN's creeps up and stays further below, since pictures hold more that gives a forger away than a few code numbers do.
-# If it sinks back towards zero instead, while the generator's cost climbs, the generator has lost and its samples freeze. The MMD has no such game: it falls, fast and then slowly, towards a floor which the size of the mini-batch sets, since the estimate is biased (exercise 1).
+# Healthy curves: both discriminators win easily at first, when what is made is far from what is asked for. The AAE's cost climbs towards $2 \ln 2$ within a few epochs and levels off a little below; the GAN's creeps up and stays further below, since pictures hold more that gives a forger away than a few code numbers do.
+# If it sinks back towards zero instead, while the generator's cost climbs, the generator has lost and its samples freeze. The MMD has no such game: it falls, fast and then slowly, towards a floor which the size of the mini-batch sets, since the estimate is biased (the first exercise).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed, the mean over each epoch. Left: the discriminators' costs of the GAN, which judges images, and of the AAE, which judges codes; dashed, the cost where a discriminator cannot tell. Middle and right: the two stages of GMMN + AE, the autoencoder's cross-entropy and then the MMD between its codes and the second network's. What to see: in a run of more than a few epochs, which of the two discriminators ends nearer to the dashed line; and how fast the MMD falls.", "name": "fig-costs-3"}}
 matched, pretraining = first["GMMN + AE"], first["GMMN + AE"].experiment.pretraining
@@ -229,7 +229,7 @@ for title, right in (("GMMN + AE", "moment-matching network"), ("AAE", "prior"))
 figures.codes(panels)
 
 # %% [markdown]
-# The two columns can be compared by the measure that the one of them was trained on. Here is the unbiased {eq}`eq-unbiased`, which is zero on average where two samples have one distribution; the last column shows that on two halves of the test images' codes. Bandwidths are relative to each code's own
+# The two columns can be compared by the measure that one of them was trained on. Here is the unbiased {eq}`eq-unbiased`, which is zero on average where two samples have one distribution; the last column shows that on two halves of the test images' codes. Bandwidths are relative to each code's own
 # spread, so that rows can be compared, too: from a quarter of the mean squared distance of two codes to the whole of it.
 
 
@@ -324,7 +324,7 @@ pd.DataFrame(
 ).style.hide(axis="index").format(precision=4)
 
 # %% [markdown]
-# Neither network is small, and the kernel is the same. What changes is what the distances mean. Two images of the same digit, one moved by a pixel, are far apart at the pixels, and to the kernel nearly as different as two digits; the codes of an autoencoder have such accidents taken out. And whatever the network makes, the
+# Neither network is small, and the kernels are of the same kind, each as wide as the distances that it sees. What changes is what the distances mean. Two images of the same digit, one moved by a pixel, are far apart at the pixels, and to the kernel nearly as different as two digits; the codes of an autoencoder have such accidents taken out. And whatever the network makes, the
 # decoder turns into strokes.
 #
 # ## Against the paper
@@ -341,9 +341,9 @@ chapter.against_the_paper("s2.")
 #    mini-batches of 100 are the authors'. With their rates (0.1, momentum 0.5 and growing) samples are still noise after the one epoch that the quick profile has. Effect: shapes after one epoch and digits after a few, in place of many; not measured for long runs. At a rate of 0.001, which is quicker at first, the generator lost the game in the fifth epoch; 0.0002, at which it did not, was taken.
 # 2. **GAN: the two players take turns.** Theirs move at once. The images that the generator made serve both steps, as the codes do in chapter 2. Effect: not measured.
 # 3. **GAN: no bias from the data.** Theirs starts the output biases at the pixels' mean. Effect: a few steps at the beginning.
-# 4. **GMMN + AE: two epochs of the autoencoder for their twelve**, with ReLU hidden units and Adam where they have sigmoid units, trained layer by layer and then together with gradient descent. Sizes (784 → 1024 → 32 sigmoid units and back), dropout (20 %, one half) and the cross-entropy are theirs. When
+# 4. **GMMN + AE: two epochs of the autoencoder in place of their twelve**, with ReLU hidden units and Adam where they have sigmoid units, trained layer by layer and then together with gradient descent. Sizes (784 → 1024 → 32 sigmoid units and back), dropout (20 %, one half) and the cross-entropy are theirs. When
 #    *validation* images were judged by decoded codes of *training* images, in place of the second network's, their Parzen estimate hardly changed between two epochs and five: a longer training is not where the likelihood comes from.
-# 5. **GMMN + AE: five bandwidths, ¼ to 4.** The published code has the one bandwidth 1 for the codes of MNIST and six, from 2 to 80, for pixels; the sum spans the distances of codes as those six span the distances of images. Chosen with the rate on validation images, of three sums and the one bandwidth, after three epochs of matching. Effect: exercise 2.
+# 5. **GMMN + AE: five bandwidths, ¼ to 4.** The published code has the one bandwidth 1 for the codes of MNIST and six, from 2 to 80, for pixels; the sum spans the distances of codes as those six span the distances of images. Chosen with the rate on validation images, of three sums and the one bandwidth, after three epochs of matching. Effect: the second exercise.
 # 6. **GMMN: the root of the biased estimate**, as theirs. The unbiased one may be negative and has no root; it is used here to compare, not to train. Network (10 → 64 → 256 → 256 → 1024 → codes), mini-batches of 1000 and the number of steps (800 epochs, rates a tenth after 200) are theirs; Adam is not.
 # 7. **The claim is judged on 2000 test images** (fewer where there are fewer) to keep this chapter short. Effect: a standard error of the difference of some nats.
 

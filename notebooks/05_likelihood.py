@@ -31,7 +31,7 @@
 # **You need** chapter 2 for the AAE; chapter 3 for its two rivals.
 #
 # **Run time.** {glue:text}`run-time` of training on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`, up to {glue:text}`most-samples` samples); `aae doctor` says what each profile would take on your
-# machine. Ten million samples of one model take about 20 minutes on two cores.
+# machine. Ten million samples of one model take about 20 minutes on two cores; the published run stops at a million.
 
 # %% [markdown]
 # ## The idea
@@ -174,7 +174,7 @@ rows, columns = 10, 12
 drawn = draw(runs["AAE"][0], rows * columns).reshape(rows, columns, -1)
 _, position = statistics.nearest(drawn[:, -1], train)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 5a again: samples of the AAE, first seed; the framed last column is the training image nearest to the sample on its left. What to see: digits in many hands, more of them the longer the training; where sample and neighbour are the same digit they differ in stroke and slant, as two people's would.", "name": "fig-samples"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 5a again: samples of the AAE, first seed; the framed last column is the training image nearest to the sample on its left. What to see: digits in many hands, more of them the longer the training; whether sample and neighbour, where they are the same digit, differ in stroke and slant as two people's would, or are nearly the same, as simple digits often are.", "name": "fig-samples"}}
 sheet = np.concatenate((drawn, train[position][:, None]), axis=1)
 figures.sheet(sheet.reshape(-1, *chapter.dataset.shape), rows, columns + 1, framed_columns=[-1])
 
@@ -397,7 +397,7 @@ pd.DataFrame(
 # %% [markdown]
 # The width is the best for *validation* images, so the difference may be negative by a little on the test images.
 #
-# **The paper's two columns are nearer to each other than these.** From 10 000 samples to ten million its AAE gains {glue:text}`paper-gain-aae` nats for each factor of ten and its GAN {glue:text}`paper-gain-gan`. With the width chosen anew, this run's AAE gains {glue:text}`gain-aae` from 10 000 to {glue:text}`most-samples` and its GAN
+# **The paper's two columns are nearer to each other than these.** From 10 000 samples to ten million its AAE gains {glue:text}`paper-gain-aae` nats for each factor of ten and its GAN {glue:text}`paper-gain-gan`. With the width chosen anew, this run's AAE gains {glue:text}`gain-aae` for each factor of ten from 10 000 to {glue:text}`most-samples` and its GAN
 # {glue:text}`gain-gan`; with one width {glue:text}`gain-aae-kept` and {glue:text}`gain-gan-kept`. So a number of the second column may be passed with far fewer samples than the paper drew, and says less about the model than about how the width was chosen, which the paper leaves open.
 #
 # ## Figure 5b and the TFD columns. {glue:text}`faces-shown`
@@ -565,7 +565,7 @@ pd.DataFrame(
 # ## An ablation that the paper lacks: how much is the grid worth?
 #
 # The rows of Table 1 do not share one grid. The GAN paper's has ten widths, each 29 % wider than the last; the GMMN paper's code tries every hundredth from 0.10 to 0.29. If the best width lies between two of the coarse grid, up to 13 nats
-# are lost on MNIST (exercise 2). The same samples, with both grids:
+# are lost on MNIST (the second exercise). The same samples, with both grids:
 
 # %% tags=["hide-input"]
 pd.DataFrame(

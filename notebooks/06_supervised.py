@@ -55,7 +55,7 @@
 #
 # Two warnings, to read the paper's sentence by, that "this architecture forces the network to retain all information independent of the label in the hidden code $z$":
 #
-# * It says what is *retained*. Nothing in the costs forbids the label in $z$. The adversary compares the prior with the mixture $q(z) = \sum_y p(y)\, q(z \mid y)$ and never sees which part of it a code came from (exercise 1).
+# * It says what is *retained*. Nothing in the costs forbids the label in $z$. The adversary compares the prior with the mixture $q(z) = \sum_y p(y)\, q(z \mid y)$ and never sees which part of it a code came from (the first exercise).
 # * Equation {eq}`eq-room` is a force only where room is short. Fifteen dimensions of real numbers, from an encoder without noise, are a lot of room (the ablation below).
 #
 # Whether style and label come apart is therefore a question for measurement, and this chapter asks it in three ways.
@@ -148,7 +148,7 @@ def with_every_label(run, z, dataset=chapter.dataset):
     return images.reshape(len(z), dataset.classes, *dataset.shape).numpy()
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7a again. Each row: one code z, drawn from the prior; each column: one label. First seed. What to see: down a column, one digit in many hands; along a row, ten digits in one hand, all upright or all leaning, thin or bold, narrow or wide.", "name": "fig-styles"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7a again. Each row: one code z, drawn from the prior; each column: one label. First seed. What to see: whether a column is one digit in many hands, and a row ten digits in one hand, all upright or all leaning, thin or bold; a row that shows one digit again and again does not heed the label.", "name": "fig-styles"}}
 names = [str(k) for k in range(classes)]
 prior = experiment.code("z").prior
 rows = with_every_label(first, prior.sample(12, draw(1, first)))
@@ -167,7 +167,7 @@ def codes_of(run, images, purpose=2):
     return training.codes_of(run.model.cpu(), images, draw(purpose, run))["z"]
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies, first seed. Framed: the first test image of each class. Behind it: its own code decoded with every label; the one under its own label is its reconstruction. What to see: whether each row keeps the hand of its first image.", "name": "fig-analogies"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies, first seed. Framed: the first test image of each class. To its right: its own code decoded with every label; the one under its own label is its reconstruction. What to see: whether each row keeps the hand of its first image.", "name": "fig-analogies"}}
 _, examples = np.unique(chapter.dataset.test.labels, return_index=True)
 originals = chapter.dataset.test.images[examples][:, None] / 255
 rows = np.concatenate([originals, with_every_label(first, codes_of(first, test[examples]))], 1)
@@ -239,7 +239,7 @@ pd.DataFrame(
 # ## Does the code know the label?
 #
 # A **probe** is a small classifier that tries to read the label from the code. It is trained on the codes of the validation images and scored on those of the test images; the model has trained on neither. Logistic regression reads
-# what a hyperplane can separate; a vote of the 15 nearest codes reads regions of any shape, which is the harder test (exercise 1 shows a code that only the second sees through). Two marks to read them by: always guessing the commonest digit, and
+# what a hyperplane can separate; a vote of the 15 nearest codes reads regions of any shape, which is the harder test (the first exercise shows a code that only the second sees through). Two marks to read them by: always guessing the commonest digit, and
 # as many principal components as $z$ has dimensions, which are the code of the best *linear* autoencoder, whose decoder is told nothing.
 
 # %%
@@ -301,7 +301,7 @@ if street:
     street_images = pixels(street.test.images)
     street_labels = torch.as_tensor(street.test.labels).long()
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7b again. {glue:text}`house-numbers-shown` Each row: one code z, drawn from the prior, first seed; each column: one label. What to see: in the middle the digit that was asked for; colours, light and what stands at the edges stay the same along a row.", "name": "fig-styles-svhn"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7b again. {glue:text}`house-numbers-shown` Each row: one code z, drawn from the prior, first seed; each column: one label. What to see: whether the middle shows the digit that was asked for while colours, light and the edges stay the same along a row. Where all images of a row are alike, the decoder does not look at the label yet.", "name": "fig-styles-svhn"}}
 if street:
     street_prior = street_runs[0].experiment.code("z").prior
     rows = with_every_label(street_runs[0], street_prior.sample(8, draw(1, street_runs[0])), street)
@@ -315,7 +315,7 @@ else:
     picture = figures.notice(absent)
 picture
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies of house numbers. {glue:text}`house-numbers-shown` Framed: a test image of each class. Behind it: its own code with every label. What to see: whether a neighbour that stands at the edge of the framed image stands there under all ten labels.", "name": "fig-analogies-svhn"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies of house numbers. {glue:text}`house-numbers-shown` Framed: a test image of each class. To its right: its own code with every label. What to see: whether a neighbour that stands at the edge of the framed image stands there under all ten labels.", "name": "fig-analogies-svhn"}}
 if street:
     _, examples = np.unique(street.test.labels, return_index=True)
     originals = street.test.images[examples][:, None] / 255
@@ -392,7 +392,7 @@ for run in street_runs:
     }
     at_the_edges[run.seed] = share_at_the_edges(images, decoded)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "{glue:text}`house-numbers-shown` Share of the test images' variance that images decoded from their codes explain, by column of pixels, first seed. What to see: how far the curve of another label falls in the middle, where the labelled digit is, and that it does not at the edges.", "name": "fig-edges"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "{glue:text}`house-numbers-shown` Share of the test images' variance that images decoded from their codes explain, by column of pixels, first seed. What to see: how far, if at all, the curve of another label falls in the middle, where the labelled digit is, and that it does not at the edges. The axis does not begin at zero.", "name": "fig-edges"}}
 figures.explained_by_column(explained[street_runs[0].seed]) if street else figures.notice(absent)
 
 # %%
@@ -572,7 +572,7 @@ chapter.against_the_paper("fig7.")
 # ::::{exercise}
 # :label: ex-06-no-adversary
 #
-# Switch the adversary off: `alone = changed(experiment, "exercise_no_adversary", adversarial=None)`, train it as in exercise 2, and call `digits(run)`. Before you do: which of the four numbers should fall, and which should not?
+# Switch the adversary off: `alone = changed(experiment, "exercise_no_adversary", adversarial=None)`, train it as in the second exercise, and call `digits(run)`. Before you do: which of the four numbers should fall, and which should not?
 # ::::
 #
 # ::::{solution} ex-06-no-adversary

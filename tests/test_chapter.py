@@ -8,9 +8,10 @@ import re
 
 import pytest
 
-from aae_lib import claims, data, engine, notebook, phases
+from aae_lib import claims, data, engine, notebook, phases, store
 from aae_lib.errors import UserError
-from aae_lib.notebook import Chapter, choices, source
+from aae_lib.experiments import by_name
+from aae_lib.notebook import Chapter, changed, choices, source
 
 NAME = "07_semi_supervised"
 
@@ -37,7 +38,8 @@ def parameters(digits_archive, tmp_path, monkeypatch) -> dict:
         ({"seed": "3"}, "parameter seed must be int, not '3'"),
         ({"seed": True}, "parameter seed must be int"),
         ({"seed": -1}, "seed at least 0"),
-        ({"replicates": 0}, "replicates must be at least 1"),
+        ({"replicates": 0}, "replicates must be from 1"),
+        ({"replicates": 10**12}, "to fewer than 10,000"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
         ({"profile": "paper"}, "allow_cpu"),
         ({"data": "nowhere.npz"}, "nowhere.npz"),
@@ -47,6 +49,12 @@ def test_a_wrong_parameter_is_refused_in_one_message(parameters, changes, messag
     with pytest.raises(UserError, match=message) as caught:
         Chapter.open(NAME, "A chapter", parameters | changes)
     assert len(caught.value._render_traceback_()) == 1
+
+
+def test_a_parameter_that_was_deleted_is_named(parameters) -> None:
+    del parameters["device"]
+    with pytest.raises(UserError, match="there is no parameter 'device'"):
+        Chapter.open(NAME, "A chapter", parameters)
 
 
 def test_a_rerun_by_hand_may_have_variables_of_its_own(parameters) -> None:
@@ -130,14 +138,42 @@ def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> N
     def forbidden(*_: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(engine, "step", forbidden)
+    monkeypatch.setattr(engine.Program, "advance", forbidden)
     again = Chapter.open(NAME, "A chapter", parameters).train("nn_100")[0]
     assert again.history == first.history
 
 
+def test_published_runs_take_the_place_of_training(parameters, tmp_path, monkeypatch) -> None:
+    parameters["replicates"] = 2
+    trained = Chapter.open(NAME, "A chapter", parameters)
+    classifier = by_name("nn_100")
+    runs = trained.train(classifier)
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
+    again = Chapter.open(NAME, "A chapter", parameters)
+    with pytest.raises(UserError, match="cannot read"):
+        again.published(classifier, epochs=2)
+    path = store.PUBLISHED / f"{NAME}.json"
+    store.write_atomically(path, trained.finish().read_bytes())
+    shown = again.published(classifier, epochs=2)
+    for run, theirs in zip(shown, runs, strict=True):
+        assert (run.seed, run.epochs, run.provenance) == (theirs.seed, 2, theirs.provenance)
+        assert run.history["test error"] == pytest.approx(theirs.history["test error"], abs=1e-5)
+    assert (again.runs, again.series) == (trained.runs, trained.series)
+    for wrong in (
+        {"epochs": 1},
+        {"seeds": [7]},
+        {"experiment": changed(classifier, "nn_100", init_std=0.5)},
+    ):
+        with pytest.raises(UserError, match="holds no run of nn_100"):
+            again.published(**{"experiment": classifier, "epochs": 2} | wrong)
+    path.write_text('{"runs": [1]}')
+    with pytest.raises(UserError, match="cannot read"):
+        again.published(classifier, epochs=2)
+
+
 def test_an_unknown_claim_or_a_value_that_is_not_finite_is_not_written(parameters) -> None:
     chapter = Chapter.open(NAME, "A chapter", parameters)
-    with pytest.raises(KeyError):
+    with pytest.raises(UserError, match=r"did you mean 'table2\.mnist-100\.aae'"):
         chapter.record("table2.mnist-10.aae", {0: 1.0}, epochs=1, of_epochs=1)
     chapter.record("table2.mnist-100.aae", {0: math.nan}, epochs=1, of_epochs=1)
     with pytest.raises(UserError, match="not finite"):

@@ -342,7 +342,8 @@ def test_a_small_ledger_loads(tmp_path):
         ('"lower"', '"downwards"', "direction"),
         ('"AAE"', '" "', "model"),
         ('"AAE"', "7", "model"),
-        ("mnist-100.aae", "MNIST 100.aae", "id"),
+        ("table2.mnist-100.aae", "table2.MNIST 100.aae", "id"),
+        ("table2.mnist-100.aae", "tab.mnist-100.aae", "id"),
         ("wrong = ", "epochs = 0\nwrong = ", "epochs"),
         ("wrong = ", "run = 1\nwrong = ", "run"),
         ("wrong = ", "run = false\nwrong = ", "reason"),
@@ -358,7 +359,7 @@ def test_a_defect_is_named_with_file_claim_and_key(tmp_path, old, new, key):
         load_text(tmp_path, text + OTHERS)
     message = str(error.value)
     assert str(tmp_path / "claims.toml") in message
-    name = "table2.MNIST 100.aae" if key == "id" else "table2.mnist-100.aae"
+    name = new if key == "id" else "table2.mnist-100.aae"
     assert f"claim {name}: {key}: " in message
     assert "\n" not in message
 
@@ -639,7 +640,9 @@ def test_terminal_table_is_aligned_and_fits(tmp_path):
     for line in lines[1:-1]:
         assert len(line) <= column or line[column - 2 : column] == "  "
     assert "3.25 ± 0.07" in text
-    assert lines[-1] == f"0 reproduced, 0 partly, 0 not reproduced, {len(LEDGER)} not run"
+    assert lines[-1] == (
+        f"0 reproduced, 0 partly, 0 not reproduced, 1 no verdict, {len(LEDGER) - 1} not run"
+    )
 
 
 def test_numbers_are_shown_as_the_paper_prints_them():
@@ -648,23 +651,30 @@ def test_numbers_are_shown_as_the_paper_prints_them():
         assert printed in text
 
 
-def test_notebook_table(tmp_path):
-    write(tmp_path, values={"0": 1.8, "1": 2.0})
-    frame = claims.table(claims.scorecard(tmp_path))
-    assert list(frame.index) == [c.id for c in LEDGER]
-    assert frame.loc["table2.mnist-100.aae", "obtained"] == "1.90 ± 0.14"
-    assert frame.loc["table2.mnist-100.aae", "verdict"] == "reproduced"
-    assert claims.table([]).empty
-
-
 def test_markdown_shows_our_claims_under_their_counts(tmp_path):
     write(tmp_path)
     first, _, *lines = claims.markdown(claims.scorecard(tmp_path)).splitlines()
-    assert first == f"1 reproduced, 0 partly, 0 not reproduced, {len(RUN) - 1} not run"
+    assert first == (
+        f"1 reproduced, 0 partly, 0 not reproduced, 0 no verdict, {len(RUN) - 1} not run"
+    )
     assert len(lines) == 2 + len(RUN)
     assert {line.count("|") for line in lines} == {9}
-    _, _, *lines = claims.markdown(claims.scorecard(tmp_path), only="fig2.").splitlines()
-    assert len(lines) == 2 + 5
+
+
+def test_what_was_measured_without_a_verdict_is_not_called_not_run(tmp_path):
+    write(tmp_path, data={"name": "faces", "digest": "0123456789ab", "note": ""})
+    rows = claims.scorecard(tmp_path)
+    assert claims.counts(rows) == {
+        "reproduced": 0,
+        "partly": 0,
+        "not reproduced": 0,
+        "no verdict": 1,
+        "not run": len(LEDGER) - 1,
+    }
+    (mine,) = [row for row in rows if row.told == "no verdict"]
+    assert (mine.id, mine.verdict) == ("table2.mnist-100.aae", "not run")
+    assert claims.html_table({"Ours": rows}).count(">no verdict<") == 1
+    assert "no verdict: measured on faces" in claims.render(rows)
 
 
 def test_strings_from_results_are_shown_as_text(tmp_path):
@@ -677,7 +687,7 @@ def test_strings_from_results_are_shown_as_text(tmp_path):
     assert line.replace("\\|", "").count("|") == 9
     for mark in ("\\[x\\](y)", "\\`\\$\\\\a\\$\\`", "\\*\\*b\\*\\*", "&amp;lt;"):
         assert mark in line
-    assert "<script>" not in claims.table(rows).to_html()
+    assert "<script>" not in claims.html_table({"Ours": rows})
     assert "\x1b" not in claims.render(rows)
     assert len(claims.render(rows).split("measured on")) == 2
 

@@ -92,7 +92,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"posterior": "gausian"}, "did you mean 'gaussian'"),
         ("mnist_100", {"labels": None}, "supervised needs a categorical code and labels"),
         ("fig2_gaussian", {"supervised": Rates(0.1, 0.9), "labels": 100}, "categorical code"),
-        ("fig2_gaussian", {"combine": "sum"}, "needs a categorical code y and a code z"),
+        ("fig2_gaussian", {"combine": "sum"}, "needs a categorical code y, a code z"),
         ("fig2_gaussian", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("nn_100", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("clusters_16", {"temperature": 0.0}, "temperature must be above 0"),
@@ -117,7 +117,19 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("table1_gmmn", {"bandwidths": (1.0, 0.0)}, "bandwidths above 0"),
         ("table1_gmmn", {"pretraining": 0}, "pretraining if it has an autoencoder"),
         ("table1_gmmn", {"reconstruction": None}, "pretraining if it has an autoencoder"),
+        ("table1_gmmn", {"matching_layers": ()}, "matching rates and layers"),
         ("fig2_gaussian", {"pretraining": 1}, "pretraining are of a GMMN"),
+        ("fig11_a", {"reconstruction": None}, "and a reconstruction"),
+        ("mnist_100", {"head_distance": 1.0}, "need combine='sum'"),
+        ("table1_gan", {"hidden": 4}, "at least 5 hidden units"),
+        ("mnist_100", {"hidden": 0}, "whole numbers of at least 1"),
+        ("mnist_100", {"layers": 0}, "whole numbers of at least 1"),
+        ("mnist_100", {"batch_size": 0}, "whole numbers of at least 1"),
+        ("mnist_100", {"input_dropout": 1.5}, "at least 0 and below 1"),
+        ("mnist_100", {"input_noise": -0.1}, "noise must be at least 0"),
+        ("mnist_100", {"labels": "100"}, "labels must be a number"),
+        ("mnist_100", {"labels": 1.5}, "labels must be a number"),
+        ("fig2_gaussian", {"reconstruction": None, "adversarial": None}, "no cost to lower"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, message) -> None:
@@ -166,7 +178,9 @@ def test_seeds_are_read(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "3-1", "1,", "-2", "0-99999999", f"0-{10**19}", "1.5"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "3-1", "0,5-3", "1,", "-2", "0-99999999", f"0-{10**19}", "1.5"]
+)
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         parse_seeds(text)

@@ -137,6 +137,14 @@ def test_a_truncated_gzip_file_is_reported_as_such(files, tmp_path, capsys) -> N
     assert "broken gzip" in capsys.readouterr().err
 
 
+def test_a_corrupt_file_beside_an_intact_one_is_not_spoken_of(files, tmp_path, capsys) -> None:
+    name = next(iter(files))
+    (tmp_path / name).write_bytes(files[name][:-1] + b"\xff")
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(files[name]))
+    assert data.present(tmp_path, name) == (tmp_path / f"{name}.gz", files[name])
+    assert capsys.readouterr().err == ""
+
+
 def test_a_source_that_sends_garbage_is_left_for_the_next(files, tmp_path, monkeypatch) -> None:
     first, second, *_ = files
     bad = Source({first: files[first], second: b"<html>Please log in</html>"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -344,7 +345,21 @@ def test_what_is_in_the_data_root_beside_mnist_is_trained_for_its_chapter(tmp_pa
     text = done.stdout + done.stderr
     jobs = set(re.findall("^rule train_(.*)_0:$", text, flags=re.MULTILINE))
     assert jobs == {*CHAPTERS["05_likelihood"], *BESIDE["05_likelihood"]}
-    assert len(re.findall("train table1_tfd_.* --data 'tfd'", text)) == 3
+    assert len(re.findall("train table1_tfd_.* --data tfd$", text, re.M)) == 3
+
+
+def test_the_workflow_takes_an_archive_as_seen_from_the_repository(tmp_path: Path):
+    place = f"{os.path.relpath(tmp_path, REPOSITORY)}/o'neil's digits.npz"
+    write_digits(REPOSITORY / place)
+    done = planned(
+        *("--directory", str(tmp_path / "state"), "--printshellcmds"),
+        *("--config", "profile=smoke", f"data={place}"),
+        AAE_BUILD=str(tmp_path / "build"),
+        AAE_RUNS=str(tmp_path / "runs"),
+    )
+    assert done.returncode == 0, done.stderr
+    (command,) = set(re.findall("aae_lib.cli train fig2_gaussian .*", done.stdout + done.stderr))
+    assert shlex.split(command)[-1] == str(REPOSITORY / place)
 
 
 def test_a_chapter_names_what_it_shows_of_its_own_data():

@@ -91,6 +91,8 @@ def near_copies(digits_archive) -> tuple[Tensor, Tensor]:
     return points, (points + 0.01 * noise).flatten(0, 1)
 
 
+BORDER = (torch.arange(784) % 28 > 4).float()  # 0 in five columns of an image
+
 HARD: dict[str, Callable[[Path], tuple[Tensor, Tensor]]] = {
     "points equal to samples": lambda archive: (
         (binary := uniform(100, 784, 0).round()),
@@ -101,6 +103,10 @@ HARD: dict[str, Callable[[Path], tuple[Tensor, Tensor]]] = {
         1 - split for split in digits(data.load(str(archive)), 200)
     ),
     "twenty near copies of each": near_copies,
+    "pixels that points share and samples do not": lambda archive: (
+        uniform(100, 784, 0) * BORDER + 0.5 * (1 - BORDER),
+        uniform(300, 784, 1),
+    ),
     "terms that all underflow": lambda archive: (
         torch.ones(10, 784),
         0.01 * uniform(300, 784, 0),
@@ -119,6 +125,11 @@ def test_float32_products_keep_a_thousandth_of_a_nat(case: str, digits_archive) 
     found, expected = streamed(points, *samples.split(170)), literal(points, samples)
     assert found.isfinite().all()
     assert ((found - expected).abs() < (1e-7 * expected.abs()).clamp(min=TOLERANCE)).all()
+
+
+def test_the_product_goes_without_pixels_that_all_points_share() -> None:
+    assert Parzen(uniform(50, 784, 0) * BORDER).points.shape == (50, 784 - 5 * 28)
+    assert Parzen(uniform(50, 784, 0)).points.shape == (50, 784)
 
 
 def test_samples_that_repeat_share_their_rounding_and_no_more() -> None:

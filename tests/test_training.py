@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 from variants import program, trained
 
 from aae_lib import data, engine, phases, store, training
-from aae_lib.config import PROFILES, Rates
+from aae_lib.config import PROFILES, Code, Rates
 from aae_lib.engine import Images, Program, batch_of, epoch_generator, epoch_order
 from aae_lib.errors import Diverged, Stopped, UserError
 from aae_lib.experiments import by_name
+from aae_lib.priors import Categorical
 from aae_lib.training import evaluate, fit, fit_replicates
 
 CPU = torch.device("cpu")
@@ -80,10 +81,21 @@ def test_a_mini_batch_has_its_share_of_labelled_images(digits) -> None:
     assert len(unlabelled) == 1580 and unlabelled.max() == 1 and unlabelled.sum() == 1200
 
 
-def test_a_share_of_labelled_images_needs_unlabelled_ones(digits, runs) -> None:
-    e = small("fig4_mixture", labels=len(digits.train))
+@pytest.mark.parametrize("labels", [1600, 0.9999])
+def test_a_share_of_labelled_images_needs_unlabelled_ones(digits, runs, labels) -> None:
+    e = small("fig4_mixture", labels=labels)
     with pytest.raises(UserError, match="labelled_share needs unlabelled images too"):
         fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+
+
+def test_a_share_of_labels_that_is_no_image_is_refused(digits, runs) -> None:
+    with pytest.raises(UserError, match="is none; label more"):
+        fit(small("nn_100", labels=1e-5), digits, seed=0, epochs=1, device="cpu", quiet=True)
+
+
+def test_no_seed_is_nothing_to_train(digits, runs) -> None:
+    with pytest.raises(UserError, match="no seed"):
+        fit_replicates(small("nn_100"), digits, seeds=[], epochs=1)
 
 
 def test_no_label_beside_the_labelled_ones_reaches_training(digits, runs) -> None:
@@ -169,6 +181,7 @@ import sys
 from dataclasses import replace
 from aae_lib import data
 from aae_lib.experiments import by_name
+from aae_lib.priors import Categorical
 from aae_lib.training import fit
 e = replace(by_name("mnist_100"), hidden=20, labels=20)
 fit(e, data.load(sys.argv[1]), seed=0, epochs=60, device="cpu", checkpoint_seconds=0)
@@ -493,6 +506,39 @@ def test_a_checkpoint_of_another_run_is_refused(digits, runs, capsys) -> None:
     run = fit(e, digits, seed=1, epochs=1, device="cpu", quiet=True)
     assert "belongs to another run" in capsys.readouterr().err
     assert run.seed == 1
+
+
+@pytest.mark.parametrize("share", [1 / 3, 0.05, 1e-4])
+def test_a_share_of_an_epoch_is_found_again(digits, runs, monkeypatch, share: float) -> None:
+    e = small("fig2_gaussian")
+    run = fit(e, digits, seed=0, epochs=share, device="cpu", quiet=True)
+    assert list(store.checkpoints(run.experiment, 0)) == [share]
+    monkeypatch.setattr(Program, "advance", None)  # nothing is trained again
+    again = fit(e, digits, seed=0, epochs=share, device="cpu", quiet=True)
+    assert equal(weights(run), weights(again))
+
+
+def test_an_epoch_that_began_on_another_kind_of_device_begins_again(digits, runs, capsys) -> None:
+    e = small("fig2_gaussian")
+    first, whole = (fit(e, digits, seed=0, epochs=n, device="cpu", quiet=True) for n in (1, 2))
+    store.checkpoint_path(whole.experiment, 0, 2).unlink()
+    tensors, metadata = store.load(store.checkpoint_path(first.experiment, 0, 1))
+    tensors |= {
+        "standing/position": torch.tensor(1),
+        "standing/generator": torch.zeros(16, dtype=torch.uint8),  # as a GPU's is
+    }
+    store.save(store.within_path(first.experiment, 0, 1), tensors, metadata)
+    copy = store.within_path(first.experiment, 0, 1).with_stem("within-000001.bak")
+    copy.write_bytes(b"")  # somebody's own: not looked at
+    again = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    assert "another kind of device" in capsys.readouterr().err
+    assert equal(weights(whole), weights(again))
+
+
+def test_fewer_categories_than_classes_become_as_many(digits, runs) -> None:
+    e = small("nn_100", labels=50, codes=(Code("y", Categorical(5)),))
+    run = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    assert run.experiment.code("y").prior.dim == digits.classes
 
 
 def test_what_a_killed_process_left_half_written_is_swept_away(digits, runs) -> None:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the literal t
 import training
 
 from aae_lib import store
+from aae_lib.errors import UserError
 
 
 def main() -> int:
@@ -49,4 +50,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:  # the disk refuses what was measured, which was printed
+        sys.exit(f"bench: {error}")

@@ -35,6 +35,8 @@ PIXELS = 784
 POINTS = 10_000
 ONE = (SIGMAS[2],)  # that of the anchor: real images as samples
 ROUNDS = 7
+DARK = 116
+"""Pixels that are 0 in all 10 000 test images of MNIST. Our estimate makes its products without them."""
 PEAK_SAMPLES = 240_000
 """Memory has stopped growing long before: it is what one block of samples and one tile need."""
 
@@ -109,6 +111,7 @@ def _against_products() -> list[Figure]:
 def _against_others() -> list[Figure]:
     """Against rivals, at a size for which they need a few seconds. All give the same numbers, which is checked."""
     points, samples = images(1000, 1), images(5000, 2)
+    points[:, :DARK] = 0  # which of them does not matter
     repeats = 20  # for a turn that is not much shorter than theirs
     call_ours = ours(points, samples, ONE)
 
@@ -144,7 +147,9 @@ def _against_others() -> list[Figure]:
         if not torch.allclose(found.double(), results["numpy"].double(), rtol=0, atol=0.01):
             raise AssertionError(f"{name} does not give what the formula gives")
     seconds["ours"] /= repeats
-    size = f"1000 points × 5000 samples × {PIXELS}"
+    size = (
+        f"1000 points × 5000 samples × {PIXELS}, of which {DARK} are 0 in all points, as in MNIST"
+    )
     whole = "ours", seconds["ours"]
     missing = math.nan  # a rival that is not installed is no success
     return [

@@ -33,6 +33,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' own small files
 
 from aae_lib import store
+from aae_lib.errors import UserError
 from aae_lib.store import REPOSITORY
 
 QUIETLY = ("--profile", "smoke", "--seeds", "0", "--device", "cpu", "--quiet")
@@ -711,4 +712,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:  # the disk refuses what was measured, which was printed
+        sys.exit(f"faults: {error}")
