@@ -352,6 +352,8 @@ def error_along_training(
     Raises UserError for lists of unequal length, no points, or values that are negative or not
     finite.
     """
+    import seaborn  # takes a second
+
     reference = reference or {}
     settings = list(dict.fromkeys([*series, *reference]))
     if not settings:
@@ -373,14 +375,12 @@ def error_along_training(
             dots = {"marker": "o", "ms": 4} if len(curve) < 8 else {}
             axes.plot(list(curve), list(curve.values()), color=colour, ls=dash, **weight, **dots)
         name = setting
-        shared = sorted(set.intersection(*map(set, curves))) if len(curves) > 1 else []
+        shared = set.intersection(*map(set, curves)) if len(curves) > 1 else set()
         if shared:
-            # errors (seeds, epochs)
-            errors = np.array([[curve[epoch] for epoch in shared] for curve in curves])
-            mean, std = errors.mean(0), errors.std(0, ddof=1)
-            floor = np.maximum(mean - std, errors.min(0) / 2)  # a logarithmic axis has no zero
-            axes.plot(shared, mean, color=colour, ls=dash, lw=2.2)
-            axes.fill_between(shared, floor, mean + std, color=colour, alpha=0.16, lw=0)
+            points = [point for curve in curves for point in curve.items() if point[0] in shared]
+            epoch, error = zip(*points, strict=True)
+            look = {"color": colour, "ls": dash, "lw": 2.2, "err_kws": {"alpha": 0.16, "lw": 0}}
+            seaborn.lineplot(x=epoch, y=error, errorbar="sd", ax=axes, **look)
             name = f"{setting}: mean ± std of {len(curves)} seeds"
         if points := reference.get(setting):
             points = _check_curve(f"{setting}, paper", list(points), list(points.values()))
@@ -564,10 +564,8 @@ def losses(
             code = name.removeprefix(phase).strip()
             axes.plot(epoch, cost, ls=dash, marker=marker, ms=4, label=code)
         if phase in balance:
-            value, text = balance[phase]
-            axes.axhline(value, color=GREY, ls="--", lw=1)
-            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-            axes.annotate(text, (1, value), (-2, 3), **place, size=8, ha="right", color="#555555")
+            # A generator's curve comes from above, a discriminator's from below.
+            _level(axes, *balance[phase], below=phase == "generator")
             axes.margins(y=0.15)
         if len(names) > 1 or names[0] != phase:
             axes.legend(title="code", title_fontsize=8)
@@ -611,17 +609,22 @@ def costs(panels: Sequence[CostPanel]) -> Figure:
             marker = "o" if len(epoch) < 8 else ""
             axes.plot(epoch, cost, ls=dash, marker=marker, ms=4, label=name)
         if panel.reference:
-            value, text = panel.reference
-            axes.axhline(value, color=GREY, ls="--", lw=1)
-            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-            axes.annotate(text, (1, value), (-2, 3), **place, size=8, ha="right", color="#555555")
-            axes.set_ylim(0, 1.15 * max(value, axes.dataLim.ymax))
+            _level(axes, *panel.reference)
+            axes.set_ylim(0, 1.15 * max(panel.reference[0], axes.dataLim.ymax))
         if len(panel.curves) > 1:
             axes.legend(loc="lower right")
         axes.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.ticklabel_format(axis="y", useOffset=False)
     return figure
+
+
+def _level(axes: Axes, value: float, text: str, *, below: bool = False) -> None:
+    """A dashed line across the axes at `value`, and what it is, on the side where no curve is."""
+    axes.axhline(value, color=GREY, ls="--", lw=1)
+    place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+    side = {"xytext": (-2, -3), "va": "top"} if below else {"xytext": (-2, 3)}
+    axes.annotate(text, (1, value), **side, **place, size=8, ha="right", color="#555555")
 
 
 def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
