@@ -804,7 +804,10 @@ def with_results(text: str, block: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 for a chapter that failed, 2 for a user's mistake, 75 for a chapter at SIGTERM."""
+    """Run one command; returns 0, 1 for a chapter that failed, 2 for a user's mistake.
+
+    75 for a chapter at SIGTERM, 130 at Ctrl-C.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m aae_lib.book",
         description="Execute chapters, build the book, publish the evidence.",

@@ -22,7 +22,8 @@ FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code.
 
-    0; 1 for evidence that does not add up; 2 for a user's mistake, told in one line; 75 if SIGTERM stopped it.
+    0; 1 for evidence that does not add up; 2 for a user's mistake, told in one line; 75 if SIGTERM stopped it; 130
+    at Ctrl-C.
     """
     parser = build_parser()
     options = parser.parse_args(arguments)

@@ -275,8 +275,8 @@ class Profile:
     purpose: str
 
     def epochs_of(self, experiment: Experiment) -> float:
-        """Epochs that this profile trains `experiment` for; never more than the paper, and on the quick one
-        (and for tests) perhaps a share of one, or a few."""
+        """Epochs that this profile trains `experiment` for: on the short ones its `quick`, where it has a number of
+        its own; else the profile's, and never more than the paper's."""
         if experiment.quick != 1 and self.name in ("smoke", "quick"):
             return experiment.quick
         return min(self.epochs or experiment.epochs, experiment.epochs)

@@ -56,7 +56,10 @@ class Images:
     def of(
         cls, dataset: Dataset, experiment: Experiment, seed: int, device: torch.device
     ) -> Images:
-        """`dataset` on `device`, with the labelled subset that (experiment, seed) draws. Paper: A.2.1."""
+        """`dataset` on `device`, with the labelled subset that (experiment, seed) draws. Paper: A.2.1.
+
+        Raises UserError where that leaves no labelled image, or no other where some are asked for.
+        """
 
         def move(array) -> Tensor:
             return torch.as_tensor(array, device=device)
@@ -73,34 +76,31 @@ class Images:
             test_labels=move(dataset.test.labels).long(),
             classes=dataset.classes,
         )
-        return images.with_labels(dataset, experiment, seed)
+        images = images.with_labels(dataset, experiment, seed)
+        n = len(images.train)
+        if experiment.labels and not len(images.labelled):
+            raise UserError(
+                f"{experiment.name}: {experiment.labels:g} of {n} training images is none; label more."
+            )
+        if experiment.labelled_share and len(images.labelled) == n:
+            raise UserError(
+                f"{experiment.name}: labelled_share needs unlabelled images too, and all {n} have labels; "
+                "label fewer, or set labelled_share to None."
+            )
+        return images
 
     def with_labels(self, dataset: Dataset, experiment: Experiment, seed: int) -> Images:
         """The same images with the labelled subset of another replicate."""
-        count = labelled_count(experiment, len(dataset.train))
+        count = experiment.labels or 0
+        if count == "all":
+            count = len(dataset.train)
+        elif isinstance(count, float):
+            count = round(count * len(dataset.train))
         chosen = balanced_labels(dataset.train.labels, count, seed) if count else []
         labelled = torch.as_tensor(chosen, dtype=torch.int64, device=self.train.device)
         known = torch.full_like(self.train_labels, self.classes)
         known[labelled] = self.train_labels[labelled]
         return replace(self, labelled=labelled, known=known)
-
-
-def labelled_count(experiment: Experiment, images: int) -> int:
-    """How many of so many training `images` have a label. Raises UserError where that leaves none, or none without."""
-    labels = experiment.labels or 0
-    count = images if labels == "all" else labels
-    if isinstance(labels, float):
-        count = round(labels * images)
-        if not count:
-            raise UserError(
-                f"{experiment.name}: {labels:g} of {images} training images is none; label more."
-            )
-    if experiment.labelled_share and count == images:
-        raise UserError(
-            f"{experiment.name}: labelled_share needs unlabelled images too, and all {images} have labels; "
-            "label fewer, or set labelled_share to None."
-        )
-    return count
 
 
 def scale(pixels: Tensor) -> Tensor:
@@ -260,7 +260,7 @@ class Program:
         self.captures = self.device.type == "cuda"
         self.graph: torch.cuda.CUDAGraph | None = None
         self.pretraining: bool | None = None  # the stage, from the first epoch on
-        self.run = 0  # iterations of this stage so far
+        self.iterations = 0  # of this stage so far
         self.together = len(models) > 1
         if self.together:
             stack = Replicates(models)
@@ -305,20 +305,20 @@ class Program:
     def _begin(self, pretraining: bool) -> None:
         """Begin a stage: an iteration has other costs from here on, and draws other numbers."""
         self.pretraining = self.descent.pretraining = pretraining
-        self.graph, self.run, self.totals = None, 0, {}
+        self.graph, self.iterations, self.totals = None, 0, {}
         if self.together:
             self.requests = _requests(self.models[0], self.images[0], pretraining)
             self.drawn = [r.empty(self.device, len(self.models)) for r in self.requests]
 
     def advance(self) -> None:
         """One iteration, without waiting for the device."""
-        if self.captures and self.graph is None and self.run >= WARM_UP:
+        if self.captures and self.graph is None and self.iterations >= WARM_UP:
             self._capture()
         if self.graph:
             self.graph.replay()
         else:
             self._iterate()
-        self.run += 1
+        self.iterations += 1
 
     def costs(self) -> list[dict[str, float]]:
         """The mean of each cost over the epoch so far, for each replicate: the one place that waits for the device."""

@@ -200,7 +200,10 @@ class AdversarialAutoencoder(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
-        """(n, pixels) images decoded from draws of the priors, with batch statistics frozen."""
+        """(n, pixels) images decoded from draws of the priors, with batch statistics frozen.
+
+        `label` (n,) is for a decoder that is told it. The model is left in eval mode.
+        """
         self.eval()
         codes = {c.name: c.prior.sample(n, source) for c in self.experiment.codes}
         return self.decode(self.combine(codes, label))

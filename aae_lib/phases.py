@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy, softplus
 
@@ -37,7 +37,7 @@ Each = Callable[..., Any]
 """`each(function, *arguments)` is function(model, *arguments), of one model or of every replicate."""
 
 
-def alone(model: AdversarialAutoencoder) -> Each:
+def alone(model: nn.Module) -> Each:
     """`each` of one model."""
     return lambda function, *arguments: function(model, *arguments)
 

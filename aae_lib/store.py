@@ -247,7 +247,7 @@ def duration(seconds: float) -> str:
 
 @cache
 def _commit() -> str:
-    """The commit of the code, with "-dirty" where the library differs from it; "unknown" outside git."""
+    """The commit of the code, with "-dirty" where a tracked file differs from it; "unknown" outside git."""
     command = [
         "git",
         "-C",

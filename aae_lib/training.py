@@ -39,7 +39,6 @@ from aae_lib.engine import (
     Model,
     Program,
     epoch_generator,
-    labelled_count,
     scale,
 )
 from aae_lib.errors import Diverged, Stopped, UserError, suggest
@@ -115,7 +114,6 @@ def fit_replicates(
             f"{experiment.name}: {len(dataset.train)} training images are fewer than one mini-batch "
             f"of {experiment.batch_size}."
         )
-    labelled_count(experiment, len(dataset.train))  # or there are none, or too many
     target = torch.device(choose_device(device))
     if target.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 products: the GPU's fast ones
@@ -262,11 +260,14 @@ def _train(
                     if replica.run.seed not in diverged:
                         _save(replica)
                 saved = time.monotonic()
-            for seed, bad in diverged.items():
+            if diverged:
+                which = "; ".join(
+                    f"seed {seed} diverged in epoch {epoch}: {', '.join(bad)} is not finite"
+                    for seed, bad in diverged.items()
+                )
                 raise Diverged(
-                    f"{experiment.name} seed {seed} diverged in epoch {epoch}: {', '.join(bad)} is not finite. "
-                    f"Its earlier checkpoints stay in {store.run_folder(experiment, seed)}; "
-                    "try a lower learning rate."
+                    f"{experiment.name} {which}. Earlier checkpoints stay in "
+                    f"{store.run_folder(experiment, min(diverged)).parent}; try a lower learning rate."
                 )
             now = {k: fmean(run.history[k][-1] for run in runs) for k in runs[0].history}
             bar.set_postfix({k: f"{v:.3g}" for k, v in now.items() if k != "epoch"})
@@ -275,7 +276,7 @@ def _train(
 
 
 @torch.no_grad()
-def evaluate(model: AdversarialAutoencoder, images: Images) -> dict[str, float]:
+def evaluate(model: Model, images: Images) -> dict[str, float]:
     """Error in % on validation and test images, where the experiment has a categorical code.
 
     Where it learns from labels the code is the class; else a cluster, which validation images name. Paper: §6.
@@ -304,7 +305,7 @@ def _average_of(replica: Replica) -> Model:
 
 @torch.no_grad()
 def codes_of(
-    model: AdversarialAutoencoder,
+    model: Model,
     pixels: Tensor,
     generator: Generator | None = None,
     block: int = 1000,

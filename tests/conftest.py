@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +21,16 @@ SECONDS = {
     "pythae": 5.0, "one": 2.0, "grid": 4.0, "numpy": 8.0,
 }  # fmt: skip
 """What the bench is told that its work took; anything else took 1 s."""
+
+
+def main_of(folder: Path) -> ModuleType:
+    """The `__main__.py` of a folder that is run as a program, anew, as a module."""
+    name = f"{folder.name}_main"
+    spec = importlib.util.spec_from_file_location(name, folder / "__main__.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where a dataclass looks for its module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -96,9 +106,7 @@ def bench_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]
     import torch
     import training
 
-    spec = importlib.util.spec_from_file_location("bench_main", BENCH / "__main__.py")
-    main = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(main)
+    main = main_of(BENCH)
 
     class Work:
         """A program, the bare products or a contender that is never set to work."""

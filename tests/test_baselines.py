@@ -53,13 +53,6 @@ def build(name: str, **changes) -> GenerativeAdversarialNetwork | MomentMatching
     return MODELS[e.method](e, PIXELS, 10, generator())
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 # ---- maximum mean discrepancy
 
 

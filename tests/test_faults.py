@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import main_of
 
 from aae_lib import store
 
@@ -18,12 +18,7 @@ FOLDER = Path(__file__).parent / "faults"
 
 @pytest.fixture(scope="module")
 def harness():
-    spec = importlib.util.spec_from_file_location("faults_main", FOLDER / "__main__.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["faults_main"] = module  # where a dataclass looks for its module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["faults_main"]
+    return main_of(FOLDER)
 
 
 def test_the_quick_faults_are_survived(tmp_path: Path, monkeypatch):

@@ -207,6 +207,32 @@ def test_of_cells_that_could_record_a_claim_the_one_that_names_its_parts_does():
     assert pages.recording_cell("fig2.z.a", sources) is None
 
 
+def test_a_chapter_s_page_shows_the_verdicts_of_today_its_parameters_and_texts_for_pictures():
+    caption = "Digits of the test set. What to see: all ten."
+    table, picture = (
+        nbformat.v4.new_output("display_data", {"text/html": "<p>old</p>", "text/plain": "old"}),
+        nbformat.v4.new_output("display_data", {"image/png": "AAAA"}),
+    )
+    cells = [
+        nbformat.v4.new_code_cell('profile = "quick"'),
+        nbformat.v4.new_code_cell('# Parameters\nprofile = "standard"\nseed = 3\n'),
+        nbformat.v4.new_code_cell('chapter.against_the_paper("table3.", "fig4.")', outputs=[table]),
+        nbformat.v4.new_code_cell("figures.sheet(x)", outputs=[picture]),
+    ]
+    cells[1].metadata["tags"] = ["injected-parameters", "remove-cell"]
+    cells[3].metadata["mystnb"] = {"figure": {"caption": caption, "name": "fig-x"}}
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    pages.staged(notebook, "01_introduction", {"Published": claims.scorecard([])})
+    assert notebook.cells[2].source == '*Executed with* `profile = "standard"`, `seed = 3`.'
+    (shown,) = notebook.cells[3].outputs
+    ids = re.findall('<td id="([^"]+)"', shown.data["text/html"])
+    assert ids == [c.id for c in claims.load() if c.run and c.id.startswith(("table3.", "fig4."))]
+    assert "text/plain" not in shown.data
+    assert notebook.cells[4].metadata["mystnb"]["image"] == {"alt": "Digits of the test set"}
+    assert notebook.cells[4].outputs == [picture]
+    nbformat.validate(notebook)
+
+
 # ---- machines
 
 
@@ -256,6 +282,14 @@ def test_machines_have_a_row_for_each_run_and_sums_that_count_each_once():
         *("<code>fig2_gaussian</code>", "0", "50", "1.0&nbsp;h", "0.50&nbsp;GiB"),
         *("cpu,&nbsp;2&nbsp;threads", "c0ffee"),
     ]
+
+
+def test_a_seed_that_was_trained_anew_is_another_run_and_one_that_went_on_is_not():
+    first, went_on = run("a", started="1", epochs=4), run("a", started="1", epochs=50)
+    anew = run("a", started="2", epochs=50)
+    assert pages.distinct([first, went_on, anew, went_on]) == [went_on, anew]
+    page = pages.machines([results("02_one", first, went_on, anew)])
+    assert "**All of it.** 2 runs" in page and page.count("<tr><td>") == 2
 
 
 def test_machines_say_where_runs_disagree():

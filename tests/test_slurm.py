@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import main_of
 
 from aae_lib.errors import UserError
 from aae_lib.store import REPOSITORY
@@ -22,12 +22,7 @@ EVERY = {seed: (f"sum {seed}", {"loss": [seed]}) for seed in range(12)}
 
 @pytest.fixture(scope="module")
 def harness():
-    spec = importlib.util.spec_from_file_location("slurm_main", FOLDER / "__main__.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["slurm_main"] = module  # where a dataclass looks for its module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["slurm_main"]
+    return main_of(FOLDER)
 
 
 @pytest.fixture
