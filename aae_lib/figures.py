@@ -689,7 +689,7 @@ def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
 def _in_short(row: Row) -> str:
     """Where a claim stands in the paper, and what it is about: "Table 1, MNIST 10K · GAN", "Fig 4c · accuracy"."""
     _, *parts = row.id.split(".")
-    about = row.model.split(" (")[0] if row.id.startswith(("table1", "table2")) else parts[-1]
+    about = row.model.split(" (")[0] if row.id.startswith("table") else parts[-1]
     return f"{row.place} · {about.replace('-', ' ')}" if len(parts) > 1 else row.place
 
 
