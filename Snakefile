@@ -29,13 +29,14 @@ if DATA.endswith(".npz"):  # as seen from the repository, where the jobs run
 TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job, which fills a GPU
 
 
-def whole(name, least, default, most=sys.maxsize):
+def whole(name, least, default, below=None):
     """A whole number of --config."""
     value = config.get(name)
     if value in (None, ""):
         return default
-    if type(value) is not int or not least <= value < most:
-        raise UserError(f"{name}={value} must be a whole number of at least {least}, and below {most:,}.")
+    if type(value) is not int or value < least or (below and value >= below):
+        limit = f" and below {below:,}" if below else ""
+        raise UserError(f"{name}={value} must be a whole number of at least {least}{limit}.")
     return value
 
 
