@@ -311,7 +311,9 @@ def test_files_of_the_future_are_taken_to_be_of_now(tmp_path: Path):
     assert verified.stat().st_mtime <= time.time()
 
 
-@pytest.mark.parametrize("setting", ["seed=x", "seed=-1", "replicates=0", "replicates=1000000", "threads=1.5"])
+@pytest.mark.parametrize(
+    "setting", ["seed=x", "seed=-1", "replicates=0", "replicates=1000000", "threads=1.5"]
+)
 def test_the_workflow_refuses_what_is_no_number(setting: str, tmp_path: Path):
     done = planned("--directory", str(tmp_path), "--config", "profile=smoke", setting)
     assert done.returncode
