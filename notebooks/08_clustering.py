@@ -355,13 +355,13 @@ pd.DataFrame(
 # %% [markdown]
 # How to read this: with care. In the published run the rows are of sixteen clusters. An earlier execution had the same rows of thirty, first seed and four epochs as well, and put many of them in another order (validation error in %, sixteen and thirty):
 #
-# * *worse than "as above" (26.4 and 17.1) in both:* noise on what D judges (54.6 and 53.6), a slow reconstruction (31.7 and 28.7), a temperature of one half by little (29.5 and 17.4), and no batch norm in the heads or anywhere, which diverges.
+# * *worse than "as above" (26.4 and 17.1) in both:* noise on what D judges (54.5 and 53.6), a slow reconstruction (31.7 and 28.7), a temperature of one half by little (29.5 and 17.4), and no batch norm in the heads or anywhere, which diverges.
 # * *better in one and worse in the other:* batch norm after the ReLU (21.8 and 24.1), no dropout (44.6 and 15.5), noise for dropout (24.8 and 19.7), a cost for balance (31.3 and 15.9), initial weights of A.1 (24.1 and 22.6).
 #
 # So what helps is chance, as far as one seed tells, and what hurts is more certain. It does not help to keep the softmax soft for longer, by noise on what the discriminator judges: the decoder then takes its entries for a second style, of many smooth numbers, and the clusters mix. Nor to hold the decoder back until the adversary has sorted the
 # images: it sorts them into a division in which the decoder had no say. Once the softmax is sure, it passes on almost no gradient, and the error stays near where it is.
 #
-# But larger weights at the paper's learning rates are held by batch norm alone. Without that of the heads a cost stops being finite within the first epoch: no dot in the figure, "diverged" in the table. The paper's word for it was "crucial".
+# Larger weights at the paper's learning rates are held by batch norm alone. Without that of the heads a cost stops being finite within the first epoch: no dot in the figure, "diverged" in the table. The paper's word for it was "crucial".
 
 # %% [markdown]
 # ## Against the paper
