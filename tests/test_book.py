@@ -647,6 +647,39 @@ def test_new_prose_reaches_an_executed_chapter_and_leaves_what_it_found(project:
     assert content["claims"]["a2.mnist-100.epoch-1"]["values"] == {"0": 16.0}
 
 
+def test_new_prose_reaches_chapter_and_results_or_neither(project: Project, monkeypatch):
+    files = (
+        write_executed(project, project.chapters),
+        write_results(project, project.results("quick", "01_tiny")),
+    )
+    before = [path.read_bytes() for path in files]
+    write_chapter(project, project.source("01_tiny").read_text() + "\n# %% [markdown]\n# More.\n")
+    sync, synced = os.fsync, []
+
+    def full(number: int) -> None:
+        synced.append(number)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(number)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(store.os, "fsync", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            book.reword(project, "01_tiny")
+    assert [path.read_bytes() for path in files] == before
+    assert book.reword(project, "01_tiny") == files[0]
+
+
+def test_a_disk_that_refuses_is_told_in_one_line(project: Project, monkeypatch, capsys):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/full")
+
+    monkeypatch.setattr(book, "Project", lambda: project)
+    monkeypatch.setattr(book, "stage", full)
+    assert book.main(["build"]) == 2
+    assert capsys.readouterr().err == "book: [Errno 28] No space left on device: '/full'\n"
+
+
 def test_a_published_chapter_can_get_new_prose_where_there_is_no_copy_of_this_machine(
     project: Project,
 ):

@@ -21,6 +21,15 @@ def roots(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_folder_that_may_not_be_searched_is_told_in_one_line(monkeypatch, capsys) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/locked")
+
+    monkeypatch.setattr(cli.shutil, "disk_usage", refused)
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err == "aae: [Errno 13] Permission denied: '/locked'\n"
+
+
 def test_help_teaches_and_needs_no_torch() -> None:
     program = (
         "import sys; from aae_lib import cli\n"
