@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from aae_lib import store
 from aae_lib.claims import chip
-from aae_lib.errors import UserError
+from aae_lib.errors import UNREADABLE, UserError
 from aae_lib.figures import GREY, INK, STYLE, WIDTH
 
 FILES = ("bench.json", "bench_details.json")
@@ -329,7 +329,7 @@ def _read(path: Path, parse: Callable[[Any], Any]) -> Any:
         problem = "it is missing"
     except KeyError as error:
         problem = f"there is no {error}"
-    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except UNREADABLE as error:
         problem = str(error)
     remedy = f"Run 'make bench' again, or remove {' and '.join(FILES)} from that folder."
     raise UserError(f"cannot read the bench's {path}: {problem}. {remedy}")

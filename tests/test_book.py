@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -647,13 +648,9 @@ def test_new_prose_reaches_an_executed_chapter_and_leaves_what_it_found(project:
     assert content["claims"]["a2.mnist-100.epoch-1"]["values"] == {"0": 16.0}
 
 
-def test_new_prose_reaches_chapter_and_results_or_neither(project: Project, monkeypatch):
-    files = (
-        write_executed(project, project.chapters),
-        write_results(project, project.results("quick", "01_tiny")),
-    )
-    before = [path.read_bytes() for path in files]
-    write_chapter(project, project.source("01_tiny").read_text() + "\n# %% [markdown]\n# More.\n")
+@contextmanager
+def full_at_the_second_file() -> Iterator[None]:
+    """The disk takes one file and then no other, of which one message tells."""
     sync, synced = os.fsync, []
 
     def full(number: int) -> None:
@@ -662,10 +659,21 @@ def test_new_prose_reaches_chapter_and_results_or_neither(project: Project, monk
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(number)
 
-    with monkeypatch.context() as disk:
+    with pytest.MonkeyPatch.context() as disk:
         disk.setattr(store.os, "fsync", full)
         with pytest.raises(UserError, match="No space left on device"):
-            book.reword(project, "01_tiny")
+            yield
+
+
+def test_new_prose_reaches_chapter_and_results_or_neither(project: Project):
+    files = (
+        write_executed(project, project.chapters),
+        write_results(project, project.results("quick", "01_tiny")),
+    )
+    before = [path.read_bytes() for path in files]
+    write_chapter(project, project.source("01_tiny").read_text() + "\n# %% [markdown]\n# More.\n")
+    with full_at_the_second_file():
+        book.reword(project, "01_tiny")
     assert [path.read_bytes() for path in files] == before
     assert book.reword(project, "01_tiny") == files[0]
 
@@ -870,21 +878,10 @@ def test_damaged_evidence_is_replaced_only_if_one_insists(content: bytes, projec
     assert tracked.read_bytes() == path.read_bytes()
 
 
-def test_chapter_and_results_are_published_both_or_neither(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-):
+def test_chapter_and_results_are_published_both_or_neither(project: Project):
     write_executed(project, project.chapters)
     write_results(project, project.results("quick", "01_tiny"))
-    sync, synced = os.fsync, []
-
-    def full(number: int) -> None:
-        synced.append(number)
-        if len(synced) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        sync(number)
-
-    monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(UserError, match="No space left on device"):
+    with full_at_the_second_file():
         book.publish(project)
     left = [
         p for p in (project.root / "data", project.published) for p in p.rglob("*") if p.is_file()

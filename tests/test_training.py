@@ -181,7 +181,6 @@ import sys
 from dataclasses import replace
 from aae_lib import data
 from aae_lib.experiments import by_name
-from aae_lib.priors import Categorical
 from aae_lib.training import fit
 e = replace(by_name("mnist_100"), hidden=20, labels=20)
 fit(e, data.load(sys.argv[1]), seed=0, epochs=60, device="cpu", checkpoint_seconds=0)
