@@ -97,6 +97,15 @@ class Project:
         """This machine's results of `chapter` on the profile `name`, seed 0."""
         return self.build / "results" / name / f"{chapter}.json"
 
+    def evidence(self, chapter: str) -> list[Path]:
+        """A chapter's published results, and those of its further executions that were published beside them."""
+        folder = self.published_results
+        return [
+            path
+            for path in (folder / f"{chapter}.json", *sorted(folder.glob(f"{chapter}.*.json")))
+            if path.exists()
+        ]
+
     def names(self) -> list[str]:
         """The chapters that have a source, in order."""
         return sorted(path.stem for path in (self.root / "notebooks").glob("[0-9]*.py"))
@@ -548,8 +557,8 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
 
     chosen: dict[str, Path] = {}
     own: dict[str, list[Path]] = {}  # this machine's results of a chapter
-    # For each chapter its parameters, and the files that its results may be.
-    behind: list[tuple[dict[str, Any], list[Path]]] = []
+    # For each chapter the files that its results may be, and if only some are, the parameters by which to tell.
+    behind: list[tuple[list[Path], dict[str, Any] | None]] = []
     for chapter in project.names():
         here, tracked = (f / f"{chapter}.ipynb" for f in (project.chapters, project.published))
         if here.exists() and not published:
@@ -558,11 +567,11 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
             folder = project.results(parameters.get("profile", "quick"), chapter).parent
             # Of other seeds and data too.
             own[chapter] = sorted(folder.glob(f"{chapter}*.json"))
-            behind.append((parameters, own[chapter]))
+            behind.append((own[chapter], parameters))
         elif tracked.exists():
-            parameters = check_executed(project, tracked)["parameters"]
+            check_executed(project, tracked)
             chosen[chapter] = tracked
-            behind.append((parameters, [project.published_results / f"{chapter}.json"]))
+            behind.append((project.evidence(chapter), None))
         else:
             print(
                 f"left out: {chapter}, which has not been executed ('make chapter CHAPTER={chapter}')"
@@ -588,9 +597,9 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
         )
     results = [
         content
-        for parameters, paths in behind
-        for content in [json.loads(path.read_bytes()) for path in paths if path.exists()]
-        if content.get("parameters") == parameters
+        for paths, parameters in behind
+        for content in map(_results_to_show, paths)
+        if parameters in (None, content.get("parameters"))
     ]
     here = None if published else bench.load(project.build)
     whose = "this machine" if here else "the published measurement"
@@ -616,6 +625,15 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     }
     for name, text in made.items():
         (folder / f"{name}.md").write_text(pages.without_dead_links(text, chosen), encoding="utf-8")
+
+
+def _results_to_show(path: Path) -> dict[str, Any]:
+    """The results in `path`, their title with the name under which they were published beside the chapter's own."""
+    content = json.loads(path.read_bytes())
+    _, _, beside = path.stem.partition(".")
+    if beside:
+        content["title"] += f" ({beside.replace('-', ' ')})"
+    return content
 
 
 def contents_of(path: Path, present: Collection[str]) -> dict[str, Any]:
@@ -658,17 +676,30 @@ def _tested(project: Project, name: str, published: bool) -> tuple[Path | None, 
 # ------------------------------------------------------------------------------------------ publish
 
 
-def publish(project: Project, names: Sequence[str] = (), force: bool = False) -> list[Path]:
+def publish(
+    project: Project, names: Sequence[str] = (), force: bool = False, beside: str | None = None
+) -> list[Path]:
     """Copy executed chapters with their results to the tracked folders, and renew README's results.
 
     All of this machine's chapters if `names` is empty; what the targets bench, faults, slurm and sweep left in the
-    build folder goes along. Everything is checked before anything is written. Raises UserError for a chapter that is
+    build folder goes along. Of one chapter that was executed once more, with other parameters than the published copy,
+    the results alone can be published under the name `beside`: each claim then has the better of its evidence
+    (`claims.evidence`). Everything is checked before anything is written. Raises UserError for a chapter that is
     not to be shown, a smoke run, a seed other than 0, data other than MNIST, results of another execution, a damaged
     bench or one without curves, a damaged table of faults or of the sweep, a path of this machine, published evidence
-    that was changed by hand, and, unless `force`, a shorter profile or fewer epochs than those of the published one.
+    that was changed by hand, results beside a chapter that is not published, and, unless `force`, a shorter profile or
+    fewer epochs or claims than those of the published one.
     """
     from aae_lib import bench, verify
 
+    if beside is not None:
+        if len(names) != 1 or not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", beside):
+            raise UserError(
+                "--beside takes one chapter and a name of small letters, digits and hyphens: "
+                "publish 05 --beside ten-million-samples."
+            )
+        if not (project.published / f"{names[0]}.ipynb").exists():
+            raise UserError(f"{names[0]} is not published yet; publish it without --beside first.")
     names = names or [c for c in project.names() if (project.chapters / f"{c}.ipynb").exists()]
     measured = bench.load(project.build)
     tested = [project.build / name for name in TESTED if (project.build / name).exists()]
@@ -679,7 +710,7 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
         notebook = project.chapters / f"{chapter}.ipynb"
         parameters = check_executed(project, notebook)["parameters"]
         results = _publishable_results(project, chapter, parameters)
-        tracked = project.published_results / f"{chapter}.json"
+        tracked = project.published_results / f"{chapter}{f'.{beside}' if beside else ''}.json"
         if tracked.exists() and not force:
             try:
                 _refuse_shorter(chapter, json.loads(tracked.read_bytes()), json.loads(results))
@@ -687,8 +718,10 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
                 raise UserError(
                     f"{tracked} is damaged ({error!r}). Put it back with git, or insist with --force."
                 ) from None
-        writes[project.published / notebook.name] = notebook.read_bytes()
         writes[tracked] = results
+        if beside:
+            continue
+        writes[project.published / notebook.name] = notebook.read_bytes()
         if picture := landing_picture(notebook):
             writes[project.root / "book" / "_static" / "landing.png"] = picture
     if measured is not None:
@@ -727,15 +760,18 @@ def publish(project: Project, names: Sequence[str] = (), force: bool = False) ->
 
 
 def _refuse_shorter(chapter: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise UserError if `now` is evidence from fewer epochs than `before`."""
+    """Raise UserError if `now` is evidence from fewer epochs than `before`, or of fewer claims."""
     order = list(PROFILES)
     epochs = {claim: told["epochs"] for claim, told in before["claims"].items()}
+    gone = [claim for claim in epochs if claim not in now["claims"]]
     fewer = [c for c, told in now["claims"].items() if told["epochs"] < epochs.get(c, 0)]
     if order.index(before["profile"]) > order.index(now["profile"]):
         told = f"from the {before['profile']} profile; this run is {now['profile']}"
     elif fewer:
         epoch = now["claims"][fewer[0]]["epochs"]
         told = f"with {fewer[0]} at epoch {epochs[fewer[0]]:g}; this run has epoch {epoch:g}"
+    elif gone:
+        told = f"with {', '.join(gone)}, which this run does not measure"
     else:
         return
     raise UserError(
@@ -871,6 +907,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.add_argument(
         "--force", action="store_true", help="replace even evidence of a longer profile"
     )
+    out.add_argument(
+        "--beside",
+        metavar="NAME",
+        help="publish the results of one chapter alone, under this name, and keep its published copy: "
+        "for an execution that went further in one respect",
+    )
     out.set_defaults(command=_publish)
 
     options = parser.parse_args(arguments)
@@ -914,7 +956,8 @@ def _build(project: Project, options: argparse.Namespace) -> None:
 
 
 def _publish(project: Project, options: argparse.Namespace) -> None:
-    for path in publish(project, [project.find(name) for name in options.chapters], options.force):
+    names = [project.find(name) for name in options.chapters]
+    for path in publish(project, names, options.force, options.beside):
         print(f"published: {path.relative_to(project.root)}")
 
 

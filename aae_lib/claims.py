@@ -396,9 +396,14 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
     expect(known, "profile", " or ".join(PROFILES), profile)
     chapter = get(content, "chapter")
     expect(isinstance(chapter, str), "chapter", "text", chapter)
-    seeds = get(content, "seeds")
-    whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
-    expect(whole, "seeds", "a list of whole numbers", seeds)
+
+    def seeds_of(table: dict[str, Any], inside: str = "") -> list[int]:
+        seeds = get(table, "seeds", inside)
+        whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
+        expect(whole, f"{inside}seeds", "a list of whole numbers", seeds)
+        return seeds
+
+    seeds = seeds_of(content)
 
     def measured_on(table: dict[str, Any], inside: str = "") -> str:
         source = table.get("data", {"name": "mnist"})
@@ -421,7 +426,8 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
             raise fail(key, f"the ledger has no such claim; the nearest is '{near}'")
         values = get(entry, "values", f"{key}.")
         expect(isinstance(values, dict), f"{key}.values", "a table by seed", values)
-        by_seed: dict[int, float | None] = dict.fromkeys(seeds)
+        meant = seeds_of(entry, f"{key}.") if "seeds" in entry else seeds
+        by_seed: dict[int, float | None] = dict.fromkeys(meant)
         for seed, value in values.items():
             expect(re.fullmatch("[0-9]{1,19}", seed) is not None, f"{key}.values", "a seed", seed)
             number = value is None or type(value) in (int, float)

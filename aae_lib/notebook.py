@@ -102,38 +102,39 @@ class Chapter:
         epochs: float | None = None,
         seeds: Sequence[int] | None = None,
         dataset: data.Dataset | None = None,
-    ) -> list[Run]:
+    ) -> list[Run] | list[PublishedRun]:
         """One run for each seed, as far as the profile goes: loaded from the store, resumed or trained.
 
         `epochs`, `seeds` and `dataset`, where given, take the place of the profile's and the chapter's.
+        In a chapter whose parameter `train` is False nothing is trained: a run that the store does not hold
+        is `published`.
         """
         if isinstance(experiment, str):
             experiment = by_name(experiment)
         if epochs is None:
             epochs = self.profile.epochs_of(experiment)
-        runs = fit_replicates(
-            experiment,
-            dataset or self.dataset,
-            seeds=seeds or self.seeds,
-            epochs=epochs,
-            device=self.device,
-        )
+        dataset, seeds = dataset or self.dataset, seeds or self.seeds
+        if not self.parameters.get("train", True):
+            keyed = experiment.on(dataset)
+            if not all(store.checkpoint_path(keyed, seed, epochs).exists() for seed in seeds):
+                return self.published(experiment, epochs=epochs, seeds=seeds, dataset=dataset)
+        runs = fit_replicates(experiment, dataset, seeds=seeds, epochs=epochs, device=self.device)
         for run in runs:
             run.model.cpu()  # where chapters draw and measure; the Parzen estimate takes what it needs to the device
             self._note(run)
         return runs
 
     def published(
-        self, experiment: Experiment, *, epochs: float, seeds: Sequence[int] | None = None
+        self, experiment: Experiment, *, epochs: float, seeds: Sequence[int], dataset: data.Dataset
     ) -> list[PublishedRun]:
         """The runs that `train` would make, as this chapter's published results tell of them, without their models.
 
-        Raises UserError where they do not hold such a run: of this configuration, seed and number of epochs.
+        Raises UserError where they do not hold such a run: of this configuration, data, seed and number of epochs.
         """
-        experiment = experiment.on(self.dataset)
+        experiment = experiment.on(dataset)
         path = store.PUBLISHED / f"{self.name}.json"
         runs = []
-        for seed in seeds or self.seeds:
+        for seed in seeds:
             key = {
                 "experiment": experiment.name,
                 "hash": experiment.hash,
@@ -143,7 +144,9 @@ class Chapter:
             try:
                 results = json.loads(path.read_bytes())
                 told = next(run for run in results["runs"] if key.items() <= run.items())
-                history = results["series"][experiment.name][f"seed-{seed}"]
+                curve = results["series"][experiment.name][f"seed-{seed}"]
+                until = sum(epoch <= epochs for epoch in curve["epoch"])  # the run may have gone on
+                history = {name: values[:until] for name, values in curve.items()}
             except StopIteration:
                 raise UserError(
                     f"{path} holds no run of {experiment.name}, as it is configured today, with seed {seed} and "
@@ -195,11 +198,12 @@ class Chapter:
         epochs: float,
         of_epochs: int,
         dataset: data.Dataset | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> None:
         """Note what was obtained for `claim`, by seed, after `epochs` of the paper's `of_epochs` epochs.
 
-        `dataset` is named where it was not measured on the chapter's own. Raises UserError for a claim that the
-        ledger does not hold.
+        `dataset` and `seeds` are named where it was not measured on the chapter's own; a seed without a value counts
+        as one that failed. Raises UserError for a claim that the ledger does not hold.
         """
         known = [c.id for c in claims.load()]
         if claim not in known:
@@ -208,6 +212,8 @@ class Chapter:
         self.obtained[claim] = {"values": by_seed, "epochs": epochs, "of_epochs": of_epochs}
         if dataset is not None:
             self.obtained[claim]["data"] = _told(dataset)
+        if seeds is not None:
+            self.obtained[claim]["seeds"] = list(seeds)
 
     def finish(self) -> Path:
         """Write this execution's results as one JSON file in the profile's folder; returns its path.

@@ -21,7 +21,7 @@ import pytest
 import yaml
 from test_pages import run
 
-from aae_lib import book, claims, store
+from aae_lib import book, claims, store, verify
 from aae_lib.book import METADATA, ChapterError, Project
 from aae_lib.errors import UserError
 
@@ -864,6 +864,58 @@ def test_fewer_epochs_do_not_replace_more_of_the_same_profile(project: Project):
     assert tracked.read_bytes() == path.read_bytes()
 
 
+def test_evidence_without_a_claim_that_is_published_does_not_replace_it(project: Project):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    claims = {
+        name: {"values": {"0": 15.0}, "epochs": 1, "of_epochs": 5000}
+        for name in ("a2.mnist-100.epoch-1", "table2.mnist-100.aae")
+    }
+    tracked = write_results(project, project.published_results / "01_tiny.json", claims=claims)
+    with pytest.raises(UserError, match=r"with table2\.mnist-100\.aae, which this run does not"):
+        book.publish(project)
+    assert "table2.mnist-100.aae" in tracked.read_text()
+    book.publish(project, force=True)
+    assert "table2.mnist-100.aae" not in tracked.read_text()
+
+
+def test_results_beside_the_published_ones_add_to_the_evidence(project: Project):
+    """A further execution of a chapter: its claims count where they are the better ones, and its runs are shown."""
+    claim = "a2.mnist-100.epoch-50"
+    early = {claim: {"values": {"0": 9.0}, "epochs": 20, "of_epochs": 5000}}
+    write_executed(project, project.chapters)
+    path = project.results("quick", "01_tiny")
+    write_results(project, path, claims=early, runs=[run("the first")])
+    with pytest.raises(UserError, match="not published yet"):
+        book.publish(project, ["01_tiny"], beside="longer")
+    book.publish(project)
+    before = (project.published / "01_tiny.ipynb").read_bytes()
+
+    later = {claim: {"values": {"0": 3.4}, "epochs": 50, "of_epochs": 5000}}
+    write_results(project, path, claims=later, runs=[run("the second")])
+    for names, name in ((["01_tiny"], "no/such"), (["01_tiny"], "a.b"), ([], "longer")):
+        with pytest.raises(UserError, match="one chapter and a name"):
+            book.publish(project, names, beside=name)
+    book.publish(project, ["01_tiny"], beside="longer-run")
+    assert (project.published / "01_tiny.ipynb").read_bytes() == before
+    files = [project.published_results / f"01_tiny{name}.json" for name in ("", ".longer-run")]
+    assert project.evidence("01_tiny") == files
+    found = claims.evidence(project.published_results)[claim]
+    assert (found.values, found.epochs) == ({0: 3.4}, 50)
+    assert verify.changed(project) == []
+
+    book.stage(project, project.build / "source", published=True)
+    machines = (project.build / "source" / "generated" / "machines.md").read_text()
+    assert re.findall(r"the first|\(longer run\)|the second", machines) == [
+        "the first",
+        "(longer run)",
+        "the second",
+    ]
+    write_results(project, path, claims=early)
+    with pytest.raises(UserError, match="at epoch 50; this run has epoch 20"):
+        book.publish(project, ["01_tiny"], beside="longer-run")
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"profile": "quick"}', b"\xff"])
 def test_damaged_evidence_is_replaced_only_if_one_insists(content: bytes, project: Project):
     write_executed(project, project.chapters)
@@ -938,7 +990,7 @@ def test_no_published_chapter_is_a_smoke_run(path: Path):
 
 def test_published_results_belong_to_published_chapters():
     project = Project()
-    results = {path.stem for path in project.published_results.glob("*.json")}
+    results = {path.stem.partition(".")[0] for path in project.published_results.glob("*.json")}
     assert results == {path.stem for path in project.published.glob("*.ipynb")}
 
 

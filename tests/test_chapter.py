@@ -150,11 +150,12 @@ def test_published_runs_take_the_place_of_training(parameters, tmp_path, monkeyp
     runs = trained.train(classifier)
     monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
     again = Chapter.open(NAME, "A chapter", parameters)
+    shows = {"seeds": [0, 1], "dataset": trained.dataset}
     with pytest.raises(UserError, match="cannot read"):
-        again.published(classifier, epochs=2)
+        again.published(classifier, epochs=2, **shows)
     path = store.PUBLISHED / f"{NAME}.json"
     store.write_atomically(path, trained.finish().read_bytes())
-    shown = again.published(classifier, epochs=2)
+    shown = again.published(classifier, epochs=2, **shows)
     for run, theirs in zip(shown, runs, strict=True):
         assert (run.seed, run.epochs, run.provenance) == (theirs.seed, 2, theirs.provenance)
         assert run.history["test error"] == pytest.approx(theirs.history["test error"], abs=1e-5)
@@ -165,10 +166,44 @@ def test_published_runs_take_the_place_of_training(parameters, tmp_path, monkeyp
         {"experiment": changed(classifier, "nn_100", init_std=0.5)},
     ):
         with pytest.raises(UserError, match="holds no run of nn_100"):
-            again.published(**{"experiment": classifier, "epochs": 2} | wrong)
+            again.published(**{"experiment": classifier, "epochs": 2} | shows | wrong)
     path.write_text('{"runs": [1]}')
     with pytest.raises(UserError, match="cannot read"):
-        again.published(classifier, epochs=2)
+        again.published(classifier, epochs=2, **shows)
+
+
+def test_a_chapter_that_trains_nothing_asks_the_store_and_then_the_published_results(
+    parameters, tmp_path, monkeypatch
+) -> None:
+    trained = Chapter.open(NAME, "A chapter", parameters)
+    trained.train("nn_100", epochs=1)
+    (run,) = trained.train("nn_100", epochs=2)
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
+    store.write_atomically(store.PUBLISHED / f"{NAME}.json", trained.finish().read_bytes())
+    parameters["train"] = False
+    chapter = Chapter.open(NAME, "A chapter", parameters, also=["train"])
+    assert chapter.train("nn_100", epochs=2)[0].model is not None  # from the store
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "no runs"))
+    for epochs in (1, 2):  # the curve of one that went on, as far as it had come
+        (shown,) = chapter.train("nn_100", epochs=epochs)
+        assert isinstance(shown, notebook.PublishedRun)
+        expected = pytest.approx(run.history["test error"][:epochs], abs=1e-5)
+        assert shown.history["test error"] == expected
+    with pytest.raises(UserError, match="holds no run of nn_1000"):
+        chapter.train("nn_1000", epochs=2)
+    assert not (tmp_path / "no runs").exists()
+
+
+def test_a_claim_of_other_seeds_than_the_chapter_s_lacks_none(parameters) -> None:
+    """One seed that was trained for longer is one seed, and not the others' failure; a seed that is missing is."""
+    parameters["replicates"] = 3
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    at = {"epochs": 500, "of_epochs": 5000}
+    chapter.record("a2.mnist-100.epoch-500", {3: 2.2}, seeds=[3], **at)
+    chapter.record("a2.mnist-100.epoch-50", {0: 3.4}, **at)
+    found = claims.evidence(chapter.finish())
+    assert found["a2.mnist-100.epoch-500"].values == {3: 2.2}
+    assert found["a2.mnist-100.epoch-50"].values == {0: 3.4, 1: None, 2: None}
 
 
 def test_an_unknown_claim_or_a_value_that_is_not_finite_is_not_written(parameters) -> None:

@@ -541,6 +541,7 @@ def test_a_diverged_seed_is_read_and_refused(tmp_path, value):
         ({"name": "table2.mnist-100.aea"}, "claims.table2.mnist-100.aea"),
         ({"claims": {"fig11.a": 4.2}}, "claims.fig11.a.values"),
         ({"claims": {"fig11.a": {"values": {}}}}, "claims.fig11.a.epochs"),
+        ({"claims": {"fig11.a": {"values": {}, "seeds": 3}}}, "claims.fig11.a.seeds"),
         ({"values": {"0": "1.9"}}, "claims.table2.mnist-100.aae.values.0"),
         ({"values": {"0": True}}, "claims.table2.mnist-100.aae.values.0"),
         ({"values": {"x": 1.9}, "seeds": [0]}, "claims.table2.mnist-100.aae.values"),
