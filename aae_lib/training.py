@@ -185,20 +185,9 @@ def _train(
     Raises Stopped, once it has left one, at SIGTERM.
     """
     runs = [replica.run for replica in replicas]
-    descents = [replica.descent for replica in replicas]
-    experiment, models = runs[0].experiment, [run.model for run in runs]
-    for replica in replicas:
-        if replica.place() > (0, 0):
-            before = replica.run.provenance.get("continued", [])
-            replica.run.provenance["continued"] = [*before, replica.here]
-        elif experiment.standardise:
-            mean, deviation = dataset.train.statistics
-            replica.run.model.mean.copy_(torch.from_numpy(mean))
-            replica.run.model.deviation.copy_(torch.from_numpy(deviation))
-    device = next(models[0].parameters()).device
-    first = Images.of(dataset, experiment, runs[0].seed, device)
-    images = [first, *(first.with_labels(dataset, experiment, run.seed) for run in runs[1:])]
-    program = Program(models, descents, images, [run.seed for run in runs])
+    experiment = runs[0].experiment
+    program = _program(replicas, dataset)
+    device = program.device
 
     saved = started = time.monotonic()
     spent = [run.provenance.get("wall_seconds", 0.0) for run in runs]
@@ -244,16 +233,11 @@ def _train(
             account()
             diverged: dict[int, list[str]] = {}
             for replica, values in zip(replicas, costs, strict=True):
-                run = replica.run
-                values |= evaluate(run.model, first)
-                if replica.average is not None:
-                    if epoch > experiment.average_after:
-                        replica.average.update_parameters(run.model)
-                    values |= averaged(evaluate(_average_of(replica), first))
+                values |= _measured(replica, program.images[0], epoch)
                 if bad := [name for name, value in values.items() if not math.isfinite(value)]:
-                    diverged[run.seed] = bad
+                    diverged[replica.run.seed] = bad
                 else:
-                    _record(run, min(epoch, epochs), values)
+                    _record(replica.run, min(epoch, epochs), values)
             due = time.monotonic() - saved > checkpoint_seconds
             if due or diverged or epoch in (last, *store.KEPT_EPOCHS):
                 for replica in replicas:
@@ -261,18 +245,52 @@ def _train(
                         _save(replica)
                 saved = time.monotonic()
             if diverged:
-                which = "; ".join(
-                    f"seed {seed} diverged in epoch {epoch}: {', '.join(bad)} is not finite"
-                    for seed, bad in diverged.items()
-                )
-                raise Diverged(
-                    f"{experiment.name} {which}. Earlier checkpoints stay in "
-                    f"{store.run_folder(experiment, min(diverged)).parent}; try a lower learning rate."
-                )
+                raise _divergence(experiment, epoch, diverged)
             now = {k: fmean(run.history[k][-1] for run in runs) for k in runs[0].history}
             bar.set_postfix({k: f"{v:.3g}" for k, v in now.items() if k != "epoch"})
         if asked():  # after the last step: what comes after this run must not begin
             raise Stopped(f"{name} is done and was asked to stop; the same command goes on.")
+
+
+def _program(replicas: Sequence[Replica], dataset: Dataset) -> Program:
+    """The program that takes `replicas` on. A new one gets its images' statistics, another a note of who goes on."""
+    runs = [replica.run for replica in replicas]
+    experiment = runs[0].experiment
+    for replica in replicas:
+        if replica.place() > (0, 0):
+            before = replica.run.provenance.get("continued", [])
+            replica.run.provenance["continued"] = [*before, replica.here]
+        elif experiment.standardise:
+            mean, deviation = dataset.train.statistics
+            replica.run.model.mean.copy_(torch.from_numpy(mean))
+            replica.run.model.deviation.copy_(torch.from_numpy(deviation))
+    device = next(runs[0].model.parameters()).device
+    first = Images.of(dataset, experiment, runs[0].seed, device)
+    images = [first, *(first.with_labels(dataset, experiment, run.seed) for run in runs[1:])]
+    descents = [replica.descent for replica in replicas]
+    return Program([run.model for run in runs], descents, images, [run.seed for run in runs])
+
+
+def _measured(replica: Replica, images: Images, epoch: int) -> dict[str, float]:
+    """Errors at the end of `epoch`; those of averaged weights too, where the experiment averages them."""
+    values = evaluate(replica.run.model, images)
+    if replica.average is not None:
+        if epoch > replica.run.experiment.average_after:
+            replica.average.update_parameters(replica.run.model)
+        values |= averaged(evaluate(_average_of(replica), images))
+    return values
+
+
+def _divergence(experiment: Experiment, epoch: int, bad: dict[int, list[str]]) -> Diverged:
+    """What to raise when costs or errors, by seed, are no longer finite."""
+    which = "; ".join(
+        f"seed {seed} diverged in epoch {epoch}: {', '.join(names)} is not finite"
+        for seed, names in bad.items()
+    )
+    return Diverged(
+        f"{experiment.name} {which}. Earlier checkpoints stay in "
+        f"{store.run_folder(experiment, min(bad)).parent}; try a lower learning rate."
+    )
 
 
 @torch.no_grad()
