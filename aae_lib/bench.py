@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from aae_lib import store
+from aae_lib import claims, store
 from aae_lib.claims import chip
 from aae_lib.errors import UNREADABLE, UserError
 from aae_lib.figures import GREY, INK, STYLE, WIDTH
@@ -143,21 +143,22 @@ def load(folder: Path) -> Bench | None:
     return _read(details, lambda content: _parse_details(content, measured))
 
 
-def table(bench: Bench) -> list[str]:
-    """Lines of an HTML table: what each figure divides, its value, its target, and whether it is kept."""
-    head = "".join(f"<th>{name}</th>" for name in ("Figure", "Value", "Target", ""))
-    lines = [f'<table class="table scorecard"><thead><tr>{head}</tr></thead><tbody>']
+def table(bench: Bench) -> str:
+    """An HTML table: what each figure divides, its value, its target, and whether it is kept."""
+    rows = []
     for figure in bench.figures:
         name, how = html.escape(figure.name), html.escape(bench.how[figure.name])
         what = html.escape(QUANTITIES.get(figure.name, figure.name))
         found = math.isfinite(figure.value)
         verdict = ("met" if figure.ok else "missed") if found else "not measured"
-        lines.append(
-            f'<tr><td id="{name}"><b>{what}</b><br><small><code>{name}</code>: {how}</small></td>'
-            f"<td>{f'{figure.value:#.3g}' if found else '—'}</td>"
-            f'<td class="target">{html.escape(figure.target)}</td><td>{chip(verdict)}</td></tr>'
-        )
-    return [*lines, "</tbody></table>"]
+        rows.append([
+            f"<b>{what}</b><br><small><code>{name}</code>: {how}</small>",
+            f"{figure.value:#.3g}" if found else "—",
+            f'<span class="target">{html.escape(figure.target)}</span>',
+            chip(verdict),
+        ])  # fmt: skip
+    ids = (html.escape(figure.name) for figure in bench.figures)
+    return claims.table(("Figure", "Value", "Target", ""), rows, ids)
 
 
 def pictures(bench: Bench) -> list[Picture]:

@@ -481,8 +481,7 @@ def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None
     the chapters' pages as seen from this page ("" or "chapters/"), each claim links to the cell of its chapter that
     measures it (`pages.with_anchors`). Every text is escaped.
     """
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("Claim", "Paper", *columns))
-    lines = [f'<table class="table scorecard"><thead><tr>{head}</tr></thead><tbody>']
+    rows, ids = [], []
     for judged in zip(*columns.values(), strict=True):
         claim = judged[0].claim
         cell = {key: html.escape(text) for key, text in _cells(judged[0]).items()}
@@ -496,10 +495,21 @@ def html_table(columns: Mapping[str, Sequence[Row]], chapters: str | None = None
         what += f"<br><small>{cell['quantity']}</small>"
         if claim.statement:
             what += f"<br><small>The paper: {html.escape(claim.statement)}</small>"
-        found = "".join(f"<td>{_result(row)}</td>" for row in judged)
-        lines.append(
-            f'<tr><td id="{cell["claim"]}">{what}</td><td>{cell["reported"]}</td>{found}</tr>'
-        )
+        rows.append([what, cell["reported"], *map(_result, judged)])
+        ids.append(cell["claim"])
+    return table(["Claim", "Paper", *map(html.escape, columns)], rows, ids)
+
+
+def table(
+    head: Iterable[str], rows: Iterable[Sequence[str]], ids: Iterable[str] | None = None
+) -> str:
+    """A table for the book, a line for each row. Cells and `ids`, the rows' targets for links, are HTML already."""
+    titles = "".join(f"<th>{title}</th>" for title in head)
+    lines = [f'<table class="table scorecard"><thead><tr>{titles}</tr></thead><tbody>']
+    rows = list(rows)
+    starts = ["<td>"] * len(rows) if ids is None else [f'<td id="{name}">' for name in ids]
+    for start, row in zip(starts, rows, strict=True):
+        lines.append(f"<tr>{start}{'</td><td>'.join(row)}</td></tr>")
     return "\n".join([*lines, "</tbody></table>"])
 
 

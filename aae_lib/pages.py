@@ -50,14 +50,6 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]<>&$~^!|])", r"\\\1", " ".join(str(text).split()))
 
 
-def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table for the book whose cells are HTML already."""
-    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    titles = "".join(f"<th>{title}</th>" for title in head)
-    return f'<table class="table scorecard"><thead><tr>{titles}</tr></thead><tbody>\n{body}\n</tbody></table>'
-
-
 def without_dead_links(text: str, present: Collection[str]) -> str:
     """`text` with links to chapters that are not `present` in the book replaced by their words."""
     link = r"<a href='(?:chapters/)?(\d\w+)\.html#[\w.-]+'>(.*?)</a>"
@@ -299,7 +291,7 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
             parts += [
                 f"## {plain(_title(chapter))}\n",
                 f"Profile {plain(chapter['profile'])}: {in_short(distinct(mine))}.{_executed(chapter)}\n",
-                raw_html(html_table(head, map(_machine_row, distinct(mine)))),
+                raw_html(claims.table(head, map(_machine_row, distinct(mine)))),
             ]
     return "\n".join(parts)
 
@@ -358,7 +350,7 @@ def cost(results: Sequence[Mapping[str, Any]]) -> str:
         named = [html.escape(_title(chapter)), html.escape(str(chapter["profile"]))]
         rows.append([*named, str(measured), str(len(runs)), *amounts])
     return (
-        raw_html(html_table(head, rows))
+        raw_html(claims.table(head, rows))
         if rows
         else "No chapter of this book has trained anything yet.\n"
     )
@@ -388,7 +380,7 @@ def speed(bench: Bench | None, whose: str, folder: Path) -> str:
         return "Nothing has been measured yet: `make bench` does it.\n"
     from aae_lib.bench import pictures, table
 
-    parts = [f"From {whose}: {plain(bench.made)}.\n", raw_html(*table(bench))]
+    parts = [f"From {whose}: {plain(bench.made)}.\n", raw_html(table(bench))]
     for picture in pictures(bench):
         (folder / f"{picture.name}.png").write_bytes(picture.png)
         figure = f"```{{figure}} {folder.name}/{picture.name}.png\n:alt: {picture.alt}\n"
@@ -417,7 +409,7 @@ def faults(path: Path | None, whose: str) -> str:
         rows += [[html.escape(name), *(f"{n:,}" for n in numbers)] for name, *numbers in part]
         total = (f"<b>{sum(row[i] for row in part):,}</b>" for i in range(1, len(keys) + 1))
         rows.append([f"<b>{title}, together</b>", *total])
-    table = html_table(["What was done", "Tried", "Survived", "Lost"], rows)
+    table = claims.table(["What was done", "Tried", "Survived", "Lost"], rows)
     return f"From {whose} ({made}):\n\n{raw_html(table)}"
 
 
@@ -430,7 +422,7 @@ def sweep(path: Path | None, whose: str) -> str:
         lambda row: [html.escape(str(row[key])) for key in ("what", "measured", "thousand")],
         "make sweep",
     )
-    table = html_table(["", "Measured", "For a thousand runs at once"], rows)
+    table = claims.table(["", "Measured", "For a thousand runs at once"], rows)
     return f"From {whose} ({made}):\n\n{raw_html(table)}"
 
 
@@ -703,7 +695,7 @@ def _appendix_section(section: Section, experiments: Sequence[Experiment]) -> st
     shown += [name for name in FIXED if name in section.said]
     head = ("Hyper-parameter", "The paper", "Here", "")
     rows = [_appendix_row(name, section, experiments) for name in shown]
-    return f"## {section.title}\n\n{raw_html(f'<p>{about}</p>', html_table(head, rows))}"
+    return f"## {section.title}\n\n{raw_html(f'<p>{about}</p>', claims.table(head, rows))}"
 
 
 def _appendix_row(name: str, section: Section, experiments: Sequence[Experiment]) -> list[str]:

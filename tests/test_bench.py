@@ -204,7 +204,7 @@ def test_a_folder_without_a_bench_has_none(tmp_path: Path):
 def test_the_table_shows_every_figure_with_its_verdict(folder: Path):
     change(folder / "bench.json", lambda rows: rows[0].update(name="new & <b>", value=0.5))
     change(folder / "bench_details.json", lambda d: d["how"].update({"new & <b>": "a < b"}))
-    lines = bench.table(bench.load(folder))
+    lines = bench.table(bench.load(folder)).splitlines()
     rows = {name: line for line in lines for name in re.findall('<td id="([^"]+)"', line)}
     assert list(rows) == ["new &amp; &lt;b&gt;", *list(TARGETS)[1:]]
     assert "a &lt; b" in rows["new &amp; &lt;b&gt;"] and ">met<" in rows["new &amp; &lt;b&gt;"]
