@@ -181,6 +181,11 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
             kept = f"\n{target} is still the last good copy." if target.exists() else ""
             raise ChapterError(f"{message}{kept}\nThe whole output: {log}") from error
         notebook = nbformat.read(running, as_version=4)
+        with suppress(
+            *UNREADABLE
+        ):  # a chapter without results, or of other seeds or data: it is never published
+            results = project.results(parameters["profile"], chapter)
+            about["results_created"] = json.loads(results.read_bytes())["created"]
         _tidy(notebook, about)
         store.write_atomically(target, nbformat.writes(notebook).encode())
     return target
@@ -194,6 +199,8 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
     """
     import papermill
     from papermill.exceptions import PapermillException
+
+    from aae_lib.notebook import refuse_ill_typed  # brings torch along
 
     try:
         found = papermill.inspect_notebook(notebook)
@@ -221,6 +228,7 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"{notebook.stem}: parameter {name} must be {wanted}, not {value!r}.")
     if "profile" in parameters:
         profile(parameters["profile"])
+    refuse_ill_typed(notebook.stem, parameters)
     return parameters
 
 
@@ -708,8 +716,8 @@ def publish(
     writes: dict[Path, bytes] = {}
     for chapter in names:
         notebook = project.chapters / f"{chapter}.ipynb"
-        parameters = check_executed(project, notebook)["parameters"]
-        results = _publishable_results(project, chapter, parameters)
+        about = check_executed(project, notebook)
+        results = _publishable_results(project, chapter, about)
         tracked = project.published_results / f"{chapter}{f'.{beside}' if beside else ''}.json"
         if tracked.exists() and not force:
             try:
@@ -792,8 +800,9 @@ def landing_picture(notebook: Path) -> bytes | None:
     return None
 
 
-def _publishable_results(project: Project, chapter: str, parameters: dict[str, Any]) -> bytes:
-    """The results that belong to the executed chapter, as they are on the disk."""
+def _publishable_results(project: Project, chapter: str, about: dict[str, Any]) -> bytes:
+    """The results that belong to the executed chapter that says this `about` itself, as they are on the disk."""
+    parameters = about["parameters"]
     for name, wanted in (("seed", 0), ("data", "mnist")):
         if parameters.get(name, wanted) != wanted:
             raise UserError(
@@ -815,9 +824,12 @@ def _publishable_results(project: Project, chapter: str, parameters: dict[str, A
         content = path.read_bytes()
         results = json.loads(content)
         theirs = results["parameters"], results["source_sha256"]
+        created = results.get("created")
     except UNREADABLE as error:
         raise UserError(f"{chapter} has no results that can be read ({error}). {remedy}") from None
-    if theirs != (parameters, source_sha256(project, chapter)):
+    # A notebook that someone changed and ran by hand leaves results in the same place.
+    another = created != about.get("results_created", created)
+    if another or theirs != (parameters, source_sha256(project, chapter)):
         raise UserError(f"{path} comes from another execution than the chapter. {remedy}")
     return content
 

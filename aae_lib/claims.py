@@ -19,8 +19,9 @@ import textwrap
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one execution of a chapter measured for one claim."""
+    """What a chapter measured for one claim."""
 
     values: dict[int, float | None]  # by seed; None where a seed gave no value
     epochs: float  # epochs that were trained
@@ -341,25 +342,33 @@ def evidence(
 
     Where several files give the same claim, one counts: a run on the claim's data that is no smoke run before
     any other, then one at the claim's own epoch, then the one with more epochs, then the one with
-    more seeds.
+    more seeds. Seeds that other files have beside it, measured after as many epochs on the same profile and data,
+    are added: a chapter may be executed seed by seed.
     A folder that does not exist holds no evidence.
     Raises UserError that names the file and the key for any defect in a file.
     """
     claims = {claim.id: claim for claim in load(ledger)}
-
-    def rank(name: str, item: Evidence) -> tuple:
-        counts = item.data == claims[name].data and item.profile != "smoke"
-        return counts, item.epochs == claims[name].epochs, item.epochs, len(item.values)
-
-    best: dict[str, Evidence] = {}
+    found: dict[str, list[Evidence]] = {}
     for folder in [results] if isinstance(results, str | Path) else results:
         folder = Path(folder)
         for path in [folder] if folder.is_file() else sorted(folder.rglob("*.json")):
             if path.name.startswith("."):  # a file that is being written
                 continue
             for name, item in _read_results(path, claims).items():
-                if name not in best or rank(name, item) > rank(name, best[name]):
-                    best[name] = item
+                found.setdefault(name, []).append(item)
+
+    def rank(claim: Claim, item: Evidence) -> tuple:
+        counts = item.data == claim.data and item.profile != "smoke"
+        return counts, item.epochs == claim.epochs, item.epochs, len(item.values)
+
+    best = {}
+    for name, items in found.items():
+        first, *others = sorted(items, key=partial(rank, claims[name]), reverse=True)
+        for item in others:
+            alike = replace(item, values=first.values) == first
+            if alike and item.values.keys().isdisjoint(first.values):
+                first = replace(first, values=first.values | item.values)
+        best[name] = first
     return best
 
 
@@ -467,7 +476,7 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
             "n": row.n,
             "profile": row.profile,
             "epochs": row.epochs,
-            "verdict": row.verdict,
+            "verdict": row.told,
             "reason": row.reason,
         }
         for row in rows

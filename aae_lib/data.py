@@ -136,9 +136,12 @@ def load(source: str | Path = "mnist", root: str | Path | None = None) -> Datase
     except OSError as error:  # a folder that may not be searched, a name that is too long
         raise UserError(f"cannot read {path}: {error.strerror}.") from None
     if not there:
-        near = sorted(path.parent.glob("*.npz"))
-        valid = ["mnist", *mat.SOURCES, *(found.stem if bare else str(found) for found in near)]
-        raise UserError(f"no data set '{source}': there is no {path}; {suggest(source, valid)}")
+        valid = ["mnist", *mat.SOURCES, *sorted(found.stem for found in folder.glob("*.npz"))]
+        if not bare:
+            valid += sorted(map(str, path.parent.glob("*.npz")))
+        raise UserError(
+            f"no data set '{source}': there is no {path.absolute()}; {suggest(source, valid)}"
+        )
     return _archive(path)
 
 

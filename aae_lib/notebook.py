@@ -16,11 +16,18 @@ from typing import Any
 import torch
 from IPython.display import HTML, Markdown
 
-from aae_lib import claims, data, figures, mat, store
+from aae_lib import claims, data, figures, mat, pages, store
 from aae_lib.config import MOST_SEEDS, Experiment, Profile, profile
 from aae_lib.errors import UNREADABLE, UserError, suggest
 from aae_lib.experiments import by_name
-from aae_lib.training import Run, choose_device, fit_replicates, require_gpu
+from aae_lib.training import (
+    EPOCHS_ARE,
+    Run,
+    are_epochs,
+    choose_device,
+    fit_replicates,
+    require_gpu,
+)
 
 PARAMETERS: dict[str, tuple[type, ...]] = {
     "profile": (str,),
@@ -31,6 +38,18 @@ PARAMETERS: dict[str, tuple[type, ...]] = {
     "allow_cpu": (bool,),
 }
 """The parameters of every chapter, with the types that each may have."""
+
+OWN_PARAMETERS: dict[str, tuple[type, ...]] = {
+    "samples": (int, type(None)),
+    "faces": (str,),
+    "house_numbers": (str,),
+    "house_number_epochs": (int, float, type(None)),
+    "label_counts": (str, int),
+    "cluster_counts": (str, int),
+    "epochs": (int, float, type(None)),
+    "train": (bool,),
+}
+"""Those that only some chapters have."""
 
 
 @dataclass
@@ -77,18 +96,10 @@ class Chapter:
                 f"{name}: there is no parameter '{missing[0]}'; put it back into the cell tagged 'parameters'."
             )
         parameters = {key: namespace[key] for key in known}
-        for key, kinds in PARAMETERS.items():
-            value = parameters[key]
-            if not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool)):
-                expected = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
-                raise UserError(f"{name}: parameter {key} must be {expected}, not {value!r}.")
+        refuse_ill_typed(name, parameters)
         chosen = profile(parameters["profile"])
         replicates = parameters["replicates"]
         count = chosen.replicates if replicates is None else replicates
-        if not 1 <= count < MOST_SEEDS or parameters["seed"] < 0:
-            raise UserError(
-                f"{name}: replicates must be from 1 to fewer than {MOST_SEEDS:,}, and seed at least 0."
-            )
         require_gpu(chosen, parameters["device"], parameters["allow_cpu"])
         dataset = chosen.dataset(parameters["data"])
         seeds = list(range(parameters["seed"], parameters["seed"] + count))
@@ -161,6 +172,8 @@ class Chapter:
 
     def _note(self, run: Run | PublishedRun) -> None:
         name = run.experiment.name
+        if name.startswith("exercise_"):  # a reader's, and no evidence
+            return
         self.runs.append({
             "experiment": name,
             "hash": run.experiment.hash,
@@ -241,7 +254,7 @@ class Chapter:
 
     def wall_time(self) -> str:
         """Time that the runs shown here took to train, in words; more than this execution if some were loaded."""
-        seconds = sum(run.get("wall_seconds", 0.0) for run in self.runs)
+        seconds = sum(run.get("wall_seconds", 0.0) for run in pages.distinct(self.runs))
         return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
     def machine(self) -> str:
@@ -273,6 +286,26 @@ class Chapter:
             "series": self.series,
             "runs": self.runs,
         }
+
+
+def refuse_ill_typed(chapter: str, parameters: Mapping[str, Any]) -> None:
+    """Raise UserError for a parameter of a chapter that has another type, or another value, than it may have."""
+    types = PARAMETERS | OWN_PARAMETERS
+    for key, value in parameters.items():
+        kinds = types.get(key, (object,))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and int in kinds):
+            expected = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
+            raise UserError(f"{chapter}: parameter {key} must be {expected}, not {value!r}.")
+        if key.endswith("epochs") and value is not None and not are_epochs(value):
+            raise UserError(f"{chapter}: parameter {key} is {value!r}; {EPOCHS_ARE}.")
+    replicates = parameters.get("replicates")
+    if (
+        not 1 <= (1 if replicates is None else replicates) < MOST_SEEDS
+        or parameters.get("seed", 0) < 0
+    ):
+        raise UserError(
+            f"{chapter}: replicates must be from 1 to fewer than {MOST_SEEDS:,}, and seed at least 0."
+        )
 
 
 def _told(dataset: data.Dataset) -> dict[str, str]:
@@ -346,4 +379,7 @@ def _refuse_unknown(name: str, namespace: Mapping[str, Any], known: Sequence[str
     ]
     for key in given:
         if key not in known:
-            raise UserError(f"{name}: unknown parameter '{key}'; {suggest(key, known)}")
+            raise UserError(
+                f"{name}: unknown parameter '{key}'; {suggest(key, known)} A variable of your own has its place "
+                "below this cell."
+            )

@@ -71,6 +71,17 @@ class Run:
     provenance: dict[str, Any]
 
 
+EPOCHS_ARE = (
+    "epochs are a whole number of at least 1, or a share of the first epoch, between 0 and 1"
+)
+
+
+def are_epochs(value: object) -> bool:
+    """Whether a run can be `value` epochs long."""
+    number = type(value) in (int, float) and math.isfinite(value)
+    return number and value > 0 and (value < 1 or value == int(value))
+
+
 def fit(
     experiment: Experiment, dataset: Dataset, *, seed: int, epochs: float, **options: Any
 ) -> Run:
@@ -100,14 +111,12 @@ def fit_replicates(
     if experiment.labels and dataset.classes < 2:
         raise UserError(f"{experiment.name} learns from labels; {dataset.name} has a single class.")
     experiment = experiment.on(dataset)
-    numbers = type(epochs) in (int, float) and math.isfinite(epochs)
     if not seeds:
         raise UserError(f"{experiment.name}: there is no seed to train.")
-    if not numbers or min(seeds) < 0 or epochs <= 0 or (epochs > 1 and epochs != int(epochs)):
-        raise UserError(
-            f"{experiment.name}: seed {min(seeds)} and {epochs!r} epochs; a seed is 0 or more, epochs are a "
-            "whole number or a share of the first one."
-        )
+    if min(seeds) < 0:
+        raise UserError(f"{experiment.name}: seed {min(seeds)}; a seed is 0 or more.")
+    if not are_epochs(epochs):
+        raise UserError(f"{experiment.name}: {epochs!r} epochs; {EPOCHS_ARE}.")
     epochs = int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
     if len(dataset.train) < experiment.batch_size:
         raise UserError(

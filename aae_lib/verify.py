@@ -104,6 +104,8 @@ def _chapter(project: book.Project, path: Path) -> Iterator[str]:
         about = book.check_executed(project, path)
         results = json.loads((project.published_results / f"{path.stem}.json").read_bytes())
         theirs = {key: results[key] for key in ("source_sha256", "parameters")}
+        if "results_created" in about:
+            theirs["results_created"] = results["created"]
     except UserError as error:
         yield str(error)
     except UNREADABLE as error:

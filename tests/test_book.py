@@ -171,6 +171,10 @@ def test_unknown_parameters_and_profiles_are_refused_with_the_nearest(project: P
     for wrong in ("3", 3.5, True):
         with pytest.raises(UserError, match="seed must be int"):
             book.checked_parameters(path, {"seed": wrong})
+    with pytest.raises(UserError, match="replicates must be int or None, not 'two'"):
+        book.checked_parameters(path, {"replicates": "two"})
+    with pytest.raises(UserError, match="replicates must be from 1"):
+        book.checked_parameters(path, {"replicates": 0})
     found = book.checked_parameters(path, {"seed": 3, "rate": 1, "replicates": 2})
     assert found == {"profile": "quick", "seed": 3, "replicates": 2, "data": "mnist", "rate": 1}
     assert (
@@ -190,9 +194,11 @@ def test_an_executed_copy_is_complete_clean_and_says_where_it_comes_from(
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "theirs"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "theirs"))
 
+    write_results(project, project.results("quick", "01_tiny"), created="when it ran")
     path = book.run(project, "01_tiny", {"seed": 3})
     about = book.check_executed(project, path)
     assert about["parameters"]["seed"] == 3
+    assert about["results_created"] == "when it ran"
     notebook = nbformat.read(path, as_version=4)
     injected = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
     assert [cell.metadata["tags"] for cell in injected] == [["injected-parameters", "remove-cell"]]
@@ -837,6 +843,23 @@ def test_evidence_that_is_no_evidence_is_not_published(
         book.publish(project)
     assert not project.published.exists()
     assert not project.published_results.exists()
+
+
+def test_results_of_a_later_execution_by_hand_are_not_published(project: Project):
+    """A notebook that a reader changes and runs leaves its results in the same place."""
+    path = write_executed(project, project.chapters)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata[METADATA]["results_created"] = "when the chapter ran"
+    nbformat.write(notebook, path)
+    results = project.results("quick", "01_tiny")
+    write_results(project, results, created="later")
+    with pytest.raises(UserError, match="comes from another execution"):
+        book.publish(project)
+    write_results(project, results, created="when the chapter ran")
+    book.publish(project)
+    assert verify.problems(project) == []
+    write_results(project, project.published_results / "01_tiny.json", created="later")
+    assert any("another execution" in line for line in verify.problems(project))
 
 
 def test_a_shorter_profile_does_not_replace_a_longer_ones_evidence(project: Project):

@@ -43,11 +43,16 @@ def parameters(digits_archive, tmp_path, monkeypatch) -> dict:
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
         ({"profile": "paper"}, "allow_cpu"),
         ({"data": "nowhere.npz"}, "nowhere.npz"),
+        ({"train": "no"}, "parameter train must be bool, not 'no'"),
+        ({"house_number_epochs": "abc"}, "house_number_epochs must be int or float or None"),
+        ({"house_number_epochs": 0}, "house_number_epochs is 0; epochs are a whole number of at"),
+        ({"house_number_epochs": True}, "house_number_epochs must be int or float or None"),
     ],
 )
 def test_a_wrong_parameter_is_refused_in_one_message(parameters, changes, message) -> None:
+    own = [name for name in changes if name in notebook.OWN_PARAMETERS]
     with pytest.raises(UserError, match=message) as caught:
-        Chapter.open(NAME, "A chapter", parameters | changes)
+        Chapter.open(NAME, "A chapter", parameters | changes, also=own)
     assert len(caught.value._render_traceback_()) == 1
 
 
@@ -130,6 +135,22 @@ def test_an_ablation_leaves_the_whole_curve_of_a_run(parameters) -> None:
     for epochs in (1, 2, 1):
         chapter.train("nn_100", epochs=epochs)
     assert chapter.series["nn_100"]["seed-0"]["epoch"] == [1, 2]
+
+
+def test_a_reader_s_exercise_is_no_evidence(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    (run,) = chapter.train(changed(by_name("nn_100"), "exercise_20_labels", labels=20))
+    assert run.epochs == 2
+    assert (chapter.runs, chapter.series, chapter.wall_time()) == ([], {}, "0 seconds")
+
+
+def test_the_time_of_a_run_counts_once(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    for epochs in (1, 2):
+        chapter.train("nn_100", epochs=epochs)
+    for run, seconds in zip(chapter.runs, (40.0, 100.0), strict=True):
+        run["wall_seconds"] = seconds
+    assert chapter.wall_time() == "100 seconds"
 
 
 def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> None:

@@ -460,6 +460,26 @@ def test_which_of_two_files_counts(tmp_path, one, other, obtained):
         assert row([tmp_path / "a", tmp_path / "b"]).obtained == obtained
 
 
+def test_seeds_of_several_files_are_one_evidence(tmp_path):
+    """A chapter executed seed by seed, as papermill does in a loop: the mean is over all of them."""
+    alone = {"a": {"0": 1.7, "1": 1.8}, "b": {"2": 1.9}, "c": {"3": 2.2}}
+    for name, values in alone.items():
+        write(tmp_path / name, values=values, seeds=[int(seed) for seed in values])
+    verdict = row(tmp_path)
+    assert (verdict.n, verdict.obtained) == (4, pytest.approx(1.9))
+    unlike = {
+        "a seed that is there already": {"values": {"1": 9.0}, "seeds": [1]},
+        "other epochs": {"values": {"7": 9.0}, "seeds": [7], "epochs": 4000},
+        "another profile": {"values": {"7": 9.0}, "seeds": [7], "profile": "standard"},
+        "other data": {"values": {"7": 9.0}, "seeds": [7], "data": {"name": "mine"}},
+    }
+    for name, changes in unlike.items():
+        write(tmp_path / name, **changes)
+    assert row(tmp_path).obtained == pytest.approx(1.9)
+    write(tmp_path / "failed", values={}, seeds=[8])
+    assert row(tmp_path).reason == "no value for seed 8"
+
+
 def test_only_the_whole_of_mnist_counts(tmp_path):
     write(tmp_path, data={"name": "mnist", "digest": MNIST_DIGEST, "note": ""})
     assert row(tmp_path).verdict == "reproduced"
