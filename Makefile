@@ -10,6 +10,8 @@ PROFILE    ?= quick
 SEED       ?= 0
 REPLICATES ?=
 DATA       ?= mnist
+# 1 lets PROFILE=paper run without a GPU, for weeks.
+ALLOW_CPU  ?=
 # All seeds of an experiment in one job where there is a GPU, which one seed alone does not fill.
 TOGETHER   ?= $(if $(shell command -v nvidia-smi),1)
 BUILD      := $(or $(AAE_BUILD),_build)
@@ -25,7 +27,7 @@ export MPLCONFIGDIR          := $(CACHE)/matplotlib
 export PRE_COMMIT_HOME       := $(CACHE)/pre-commit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools data book chapter published publish test bench faults slurm sweep audit lint lock sync clean
+.PHONY: help setup tools data book chapter lab published publish test bench faults slurm sweep audit lint lock sync clean
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
@@ -33,7 +35,7 @@ help: ## list every target
 
 setup: $(INSTALLED) ## make .venv with the exact packages of constraints.txt
 
-tools: $(TOOLS) ## add to it what bench, slurm, audit and lock need
+tools: $(TOOLS) ## add to it what lab, bench, slurm, audit and lock need
 
 data: setup ## fetch and verify MNIST
 	@$(RUN) -m aae_lib.cli fetch
@@ -42,12 +44,16 @@ book: setup ## train what is missing, execute the chapters, build the book
 	@start=$$(date +%s); $(RUN) -m snakemake --snakefile Snakefile --directory "$(BUILD)/snakemake" \
 		--runtime-source-cache-path "$(CACHE)/snakemake" \
 		--cores $(CORES) --rerun-incomplete --nolock --quiet all \
-		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data="$(DATA)" together=$(TOGETHER) && \
+		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data="$(DATA)" together=$(TOGETHER) \
+		allow_cpu=$(ALLOW_CPU) && \
 		took=$$(($$(date +%s) - start)) && echo "Total time:    $$((took / 60)) min $$((took % 60)) s"
 
 chapter: setup ## execute one chapter: make chapter CHAPTER=07
 	@$(RUN) -m aae_lib.book run $(CHAPTER) --profile $(PROFILE) --seed $(SEED) \
 		$(if $(REPLICATES),-p replicates $(REPLICATES)) -p data "$(DATA)"
+
+lab: tools ## open the notebooks in JupyterLab
+	@$(RUN) -m jupyterlab notebooks
 
 published: setup ## build the book from the published chapters, training nothing
 	@$(RUN) -m aae_lib.book build --published
@@ -79,7 +85,7 @@ lint: setup ## check style, formatting and the notebooks' pairs
 
 lock: tools ## write requirements*.lock anew from constraints.txt, with the sums of the packages' files
 	@$(LOCK) --extra book --extra test --output-file requirements.lock pyproject.toml
-	@$(LOCK) --extra audit --extra bench --extra slurm --output-file requirements-tools.lock pyproject.toml
+	@$(LOCK) --extra audit --extra bench --extra lab --extra slurm --output-file requirements-tools.lock pyproject.toml
 
 LOCK = $(RUN) -m uv pip compile --quiet --universal --python-version 3.11.9 --generate-hashes --no-annotate \
 	--constraint constraints.txt --custom-compile-command 'make lock' \
@@ -107,5 +113,5 @@ $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 
 $(TOOLS): $(INSTALLED) requirements-tools.lock
 	$(PIP) --require-hashes --no-deps -r requirements-tools.lock
-	$(PIP) -c constraints.txt -e '.[book,test,audit,bench,slurm]'
+	$(PIP) -c constraints.txt -e '.[book,test,audit,bench,lab,slurm]'
 	@touch $@

@@ -26,6 +26,7 @@ BUILD = REPOSITORY / store.build_root()
 PROFILE, DATA = config.get("profile", "quick"), str(config.get("data", "mnist"))
 if DATA.endswith(".npz"):  # as seen from the repository, where the jobs run
     DATA = str(REPOSITORY / Path(DATA).expanduser())
+INSISTS = bool(config.get("allow_cpu"))  # on the paper profile without a GPU
 TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job, which fills a GPU
 
 
@@ -130,7 +131,8 @@ for (NAME, _), CHECKPOINTS in JOBS.items():
         output:
             update(list(CHECKPOINTS.values())),
         params:
-            arguments=f"{NAME} --profile {PROFILE} --seeds {','.join(map(str, CHECKPOINTS))} --data {quote(trained_on(NAME))}",
+            arguments=f"{NAME} --profile {PROFILE} --seeds {','.join(map(str, CHECKPOINTS))} --data {quote(trained_on(NAME))}"
+            + " --allow-cpu" * INSISTS,
         threads: THREADS
         priority: PRIORITY.get(NAME, 0)
         shell:
@@ -144,7 +146,8 @@ rule chapter:
     output:
         update(BUILD / "chapters" / "{chapter}.ipynb"),
     params:
-        arguments=f"--profile {PROFILE} --seed {SEED} -p replicates {REPLICATES} -p data {quote(DATA)}",
+        arguments=f"--profile {PROFILE} --seed {SEED} -p replicates {REPLICATES} -p data {quote(DATA)}"
+        + " -p allow_cpu True" * INSISTS,
     threads: THREADS
     priority: len(LONG) + 1  # as soon as its runs are there
     shell:

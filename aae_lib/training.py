@@ -466,8 +466,8 @@ def require_gpu(profile: Profile, device: str, allow_cpu: bool = False) -> None:
     """Refuse to start the paper profile on a CPU, where it takes weeks. Raises UserError unless allowed."""
     if profile.name == "paper" and not allow_cpu and not choose_device(device).startswith("cuda"):
         raise UserError(
-            "the paper profile needs a GPU and none is in use; "
-            "choose --profile standard, or insist with --allow-cpu (allow_cpu = True in a notebook)."
+            "the paper profile needs a GPU and none is in use; choose the profile standard, or insist: "
+            "aae train --allow-cpu, make book ALLOW_CPU=1, allow_cpu = True in a notebook."
         )
 
 

@@ -399,15 +399,15 @@ chapter.against_the_paper("fig2.")
 # from aae_lib.config import Code
 # from aae_lib.priors import SwissRoll
 #
-# prior = SwissRoll()
-# roll = changed(by_name("fig2_gaussian"), "exercise_swiss_roll", codes=(Code("z", prior),))
+# roll_prior = SwissRoll()
+# roll = changed(by_name("fig2_gaussian"), "exercise_swiss_roll", codes=(Code("z", roll_prior),))
 # run = chapter.train(roll, seeds=[0])[0]
 # panel = ("AAE, swiss roll", codes_of(run).numpy(), chapter.dataset.test.labels)
-# behind = prior.sample(2000, torch.Generator().manual_seed(0)).numpy()
-# figures.codes([panel], priors=[behind], limit=4.0)
+# roll_draws = roll_prior.sample(2000, torch.Generator().manual_seed(0)).numpy()
+# figures.codes([panel], priors=[roll_draws], limit=4.0)
 # ```
 #
-# How many epochs until the codes lie on the roll? And what happens if you give the roll to the VAE: `changed(by_name("fig2_vae_gaussian"), "roll_vae", codes=(Code("z", prior),))`?
+# How many epochs until the codes lie on the roll? And what happens if you give the roll to the VAE: `changed(by_name("fig2_vae_gaussian"), "exercise_roll_vae", codes=(Code("z", roll_prior),))`?
 # ::::
 #
 # ::::{solution} ex-02-swiss-roll

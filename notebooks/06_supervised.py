@@ -579,7 +579,12 @@ chapter.against_the_paper("fig7.")
 # :class: dropdown
 #
 # Reconstructions need no prior and are the last to suffer. Draws of the prior fall where this encoder may never have put a code, so Figure 7a suffers first. Analogies lie between: their codes are real ones, but each digit may have kept to a region of its own, where the
-# decoder has met no other label. `figures.sheet` of `with_every_label(run, codes_of(run, test[examples]))` shows it.
+# decoder has met no other label. This shows it:
+#
+# ```python
+# analogies = with_every_label(run, codes_of(run, test[examples]))
+# figures.sheet(analogies.reshape(-1, *chapter.dataset.shape), len(analogies), classes, column_labels=names)
+# ```
 # ::::
 
 # %% [markdown]

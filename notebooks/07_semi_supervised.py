@@ -95,6 +95,7 @@ chapter = Chapter.open(
     also=["label_counts", "house_numbers", "house_number_epochs", "train"],
 )
 counts = choices("label_counts", label_counts, ["100", "1000", "all"])
+street = chapter.beside("svhn", house_numbers)  # None: not here
 
 # %% [markdown]
 # ## The code that matters
@@ -210,7 +211,6 @@ pd.DataFrame(
 # "About 530K training points" fits the 531 131 images that SVHN calls *extra*, so these are the training images here. The 73 257 that it calls *train* are then free: they are the validation images.
 
 # %% tags=["remove-stderr"]
-street = chapter.beside("svhn", house_numbers)  # None: not here
 absent = "not run: SVHN is not here; 'aae fetch svhn' downloads it"
 rivals = {"adversarial autoencoder": "svhn_1000", "network on the labels alone": "nn_svhn_1000"}
 street_runs = {}
