@@ -272,11 +272,10 @@ table.reset_index().style.hide(axis="index").format(precision=2)
 # numbers, and a cluster may hold no image at all. An error by the protocol well above that by majority means that the surest images are no typical ones.
 
 # %%
-epochs = first.epochs
 for count, by_seed in measured.items():
     errors = {s: row["error, %"] for s, row in by_seed.items()}
     chapter.record(
-        f"table3.clusters-{count}.aae", errors, epochs=epochs, of_epochs=experiment.epochs
+        f"table3.clusters-{count}.aae", errors, epochs=first.epochs, of_epochs=experiment.epochs
     )
 if {"16", "30"} <= set(counts):
     one_image = 100 / len(labels["test"])  # an error cannot be told from zero below this
@@ -284,7 +283,7 @@ if {"16", "30"} <= set(counts):
         s: row["error, %"] / max(measured["16"][s]["error, %"], one_image)
         for s, row in measured["30"].items()
     }
-    chapter.record("table3.more-clusters", ratios, epochs=epochs, of_epochs=experiment.epochs)
+    chapter.record("table3.more-clusters", ratios, epochs=first.epochs, of_epochs=experiment.epochs)
 
 # %% [markdown]
 # ## An ablation that the paper lacks: what does clustering hang on?
@@ -465,7 +464,7 @@ glue("short", counted(short, "epoch"))
 glue("run-time", chapter.wall_time())
 glue("machine", chapter.machine())
 glue("profile-name", chapter.profile.name)
-glue("epochs", counted(epochs, "epoch"))
+glue("epochs", counted(first.epochs, "epoch"))
 glue("of-epochs", f"{experiment.epochs:,}")
 several = len(chapter.seeds) > 1
 glue("seeds", f"the mean over {len(chapter.seeds)} seeds" if several else "one seed")
