@@ -354,7 +354,7 @@ def error_along_training(
     """
     import seaborn  # takes a second
 
-    reference = reference or {}
+    reference = {setting: points for setting, points in (reference or {}).items() if points}
     settings = list(dict.fromkeys([*series, *reference]))
     if not settings:
         raise UserError("figures.error_along_training got neither a run nor a reference to draw.")

@@ -301,6 +301,14 @@ def test_error_along_training_draws_seeds_their_mean_and_the_papers_points():
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
+def test_error_along_training_explains_markers_only_where_there_are_some():
+    runs = {"mine": {"seed-0": {"epoch": [1, 2], "test error": [20.0, 10.0]}}}
+    for paper, title in (({"mine": {}}, ""), ({"mine": {1: 16.5}}, "open markers: the paper")):
+        (axes,) = figures.error_along_training(runs, paper).axes
+        assert axes.get_legend().get_title().get_text().endswith(title)
+        assert bool(axes.get_legend().get_title().get_text()) == bool(title)
+
+
 def test_error_along_training_can_draw_a_run_without_an_error():
     runs = {"own images": {"seed-0": {"epoch": [1, 2], "test error": [5.0, 0.0]}}}
     FigureCanvasAgg(figures.error_along_training(runs)).draw()
