@@ -218,20 +218,22 @@ if street:
     shown = "SVHN" if street.name == "svhn" else street.name
     street_runs = {title: chapter.train(name, dataset=street) for title, name in rivals.items()}
 
+
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error along training with 1000 labels. {glue:text}`house-numbers-shown` Open markers, for SVHN itself alone: what A.2.2 prints after the first, 50, 500 and 1000 epochs. What to see: whether the network that learns from the images without labels as well errs less than that on the labels alone.", "name": "fig-error-svhn"}}
-if street:
+def errors_on_street(trained):
+    """The picture of `trained`, runs by the title of their model, with what A.2.2 prints."""
     printed = {1: 49.34, 50: 25.86, 500: 18.15, 1000: 17.66} if shown == "SVHN" else {}
-    picture = figures.error_along_training(
+    return figures.error_along_training(
         {
             f"{title}, {shown}": {f"seed {run.seed}": run.history for run in runs}
-            for title, runs in street_runs.items()
+            for title, runs in trained.items()
         },
         {f"adversarial autoencoder, {shown}": printed},
         quantity="test error",
     )
-else:
-    picture = figures.notice(absent)
-picture
+
+
+errors_on_street(street_runs) if street else figures.notice(absent)
 
 # %%
 if street:
@@ -306,20 +308,8 @@ if street and house_number_epochs:
             record(f"a2.svhn-1000.epoch-{mark}", learned_longer, mark, dataset=street)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of one seed more with 1000 labels, trained for longer. {glue:text}`house-numbers-shown` Open markers, for SVHN itself alone: A.2.2's. What to see: whether the adversarial autoencoder gains on the network that has the labels alone once both have had time, and what the step of all rates after epoch 250 does.", "name": "fig-error-svhn-longer"}}
-if longer:
-    picture = figures.error_along_training(
-        {
-            f"{title}, {shown}": {f"seed {run.seed}": run.history for run in runs}
-            for title, runs in longer.items()
-        },
-        {f"adversarial autoencoder, {shown}": printed},
-        quantity="test error",
-    )
-else:
-    picture = figures.notice(
-        "not run: no longer training was asked for (house_number_epochs)" if street else absent
-    )
-picture
+missing = "not run: no longer training was asked for (house_number_epochs)" if street else absent
+errors_on_street(longer) if longer else figures.notice(missing)
 
 # %% [markdown]
 # ## Table 2
