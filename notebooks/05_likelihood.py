@@ -601,7 +601,7 @@ chapter.against_the_paper("table1.", "fig5.mnist")
 #
 # *Ten million samples*, one seed (`-p replicates 1 -p samples 10000000`): with the width chosen anew on validation images the AAE has 525 nats where the paper prints 427, and the GAN 354 for 386. With the width that was best for 10 000 samples they have 462 and 279. A number so much *above* the paper's, of a model that is below it at 10 000, asks for a mistake of ours. We looked: the formula
 # written out in double precision, with ten million other samples and none of this library's estimator, gives the first twenty test images 556.0 nats in the mean where the library gives 554.4 (0.129 wide; single images differ by tens of nats, with other samples). So the two columns of the paper do not fit one of our procedures: its AAE gains 29 nats for each factor of ten, ours 73 with the better width and 52 with one for all.
-# In eight dimensions ten times as many samples come nearer, along the manifold, by a quarter ({eq}`eq-parzen-distance`), so such gains are what we would expect; a window wider than the best makes them smaller. The paper does not say which width it took. The ranking holds at every number of samples.
+# In eight dimensions ten times as many samples come nearer, along the manifold, by a quarter, and then equation {eq}`eq-parzen-distance` has us expect such gains; a window wider than the best makes them smaller. The paper does not say which width it took. The ranking holds at every number of samples.
 
 # %% [markdown]
 # ### Deviations
