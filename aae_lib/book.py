@@ -181,9 +181,8 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
             kept = f"\n{target} is still the last good copy." if target.exists() else ""
             raise ChapterError(f"{message}{kept}\nThe whole output: {log}") from error
         notebook = nbformat.read(running, as_version=4)
-        with suppress(
-            *UNREADABLE
-        ):  # a chapter without results, or of other seeds or data: it is never published
+        # A chapter without results, or of other seeds or data, is never published.
+        with suppress(*UNREADABLE):
             results = project.results(parameters["profile"], chapter)
             about["results_created"] = json.loads(results.read_bytes())["created"]
         _tidy(notebook, about)
