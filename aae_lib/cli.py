@@ -107,6 +107,11 @@ def build_parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="train the seeds as one program (default: on a GPU, which one seed alone does not fill)",
     )
+    train.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="hidden layers multiply numbers of 8 bits, in about half the time where the processor can",
+    )
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(command=_train)
 
@@ -162,6 +167,7 @@ def _train(options: argparse.Namespace) -> None:
         epochs=chosen.epochs_of(experiment),
         device=options.device,
         together=options.together,
+        bfloat16=options.bfloat16,
         quiet=options.quiet,
     )
     for run in runs:

@@ -24,7 +24,7 @@ from aae_lib.data import Dataset, balanced_labels
 from aae_lib.draws import Draws, Recorder, Request, Source, seed_of
 from aae_lib.errors import UserError
 from aae_lib.model import AdversarialAutoencoder
-from aae_lib.phases import Batch, Descent, alone, step
+from aae_lib.phases import Batch, Descent, Each, alone, step
 
 Model = AdversarialAutoencoder | gan.GenerativeAdversarialNetwork | gmmn.MomentMatchingNetwork
 
@@ -236,7 +236,7 @@ class Program:
     """Epochs of one or more replicates: one iteration, repeated on tensors that stay where they are.
 
     On a GPU the iteration is captured as a CUDA graph after a few were run, and then replayed: one launch for
-    its hundreds of kernels. All of it but the capture runs on a CPU too.
+    its hundreds of kernels. All of it but the capture runs on a CPU too. With `bfloat16`, as `in_bfloat16` says.
     """
 
     def __init__(
@@ -245,6 +245,7 @@ class Program:
         descents: Sequence[Descent],
         images: Sequence[Images],
         seeds: Sequence[int],
+        bfloat16: bool = False,
     ):
         self.experiment = models[0].experiment
         self.step = STEPS[self.experiment.method]
@@ -273,6 +274,8 @@ class Program:
             )
         else:
             self.each, self.descent, self.resident = alone(models[0]), descents[0], images[0]
+        if bfloat16:
+            self.each = in_bfloat16(self.each, self.device)
 
     def start(self, epoch: int) -> None:
         """Make ready for `epoch`, counted from 1: its stage, its order, its randomness, its rates."""
@@ -372,6 +375,20 @@ class Program:
         with torch.cuda.graph(graph):
             self._iterate()
         self.graph = graph
+
+
+def in_bfloat16(each: Each, device: torch.device) -> Each:
+    """`each`, with the products of hidden layers in bfloat16: numbers of eight bits, sums of 24.
+
+    Parameters, their updates and every cost stay as they are. Each cost rounds its parameters anew: between two of
+    them they move.
+    """
+
+    def rounded(function: Callable[..., Any], *arguments: Any) -> Any:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return each(function, *arguments)
+
+    return rounded
 
 
 def keep_freed_memory() -> None:

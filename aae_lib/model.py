@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 
 from aae_lib.config import Experiment, labels_code
 from aae_lib.draws import Source, normal
-from aae_lib.networks import affine, discriminator, dropout, initialise, perceptron
+from aae_lib.networks import discriminator, dropout, head, initialise, perceptron
 from aae_lib.priors import Categorical
 
 
@@ -42,7 +42,7 @@ class AdversarialAutoencoder(nn.Module):
         self.heads = nn.ModuleDict()
         for code in e.codes:
             outputs = code.prior.dim * (2 if self._is_gaussian(code.name) else 1)
-            self.heads[code.name] = nn.Sequential(*affine(e.hidden, outputs, batch_norm=in_heads))
+            self.heads[code.name] = head(e.hidden, outputs, batch_norm=in_heads)
 
         if e.reconstruction:
             dims = {code.name: code.prior.dim for code in e.codes}
@@ -53,7 +53,7 @@ class AdversarialAutoencoder(nn.Module):
                 inputs = sum(dims.values())
             inputs += classes * e.decoder_label
             self.decoder = perceptron([inputs, *trunk], batch_norm=in_decoder, norm_after=after)
-            self.output = nn.Sequential(*affine(e.hidden, pixels, batch_norm=in_decoder))
+            self.output = head(e.hidden, pixels, batch_norm=in_decoder)
 
         self.discriminators = nn.ModuleDict()
         if e.adversarial:
@@ -120,9 +120,9 @@ class AdversarialAutoencoder(nn.Module):
             x = torch.cat((x, zero if source is None else normal(source, *zero.shape)), 1)
         features = self.features(x, source)
         codes = {}
-        for name, head in self.heads.items():
+        for name, to_code in self.heads.items():
             if only is None or name == only:
-                code = head(features)
+                code = to_code(features)
                 if self._is_gaussian(name):
                     mean, log_variance = code.chunk(2, 1)
                     code = mean

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Generator, Tensor, nn
 
 from aae_lib.draws import Source, kept
@@ -20,20 +21,34 @@ def perceptron(
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        linear, *norm = affine(inputs, outputs, batch_norm=batch_norm)
+        norm = [nn.BatchNorm1d(outputs)] if batch_norm else []
         relu = nn.ReLU(inplace=True)
-        layers += [linear, relu, *norm] if norm_after else [linear, *norm, relu]
+        layers.append(nn.Linear(inputs, outputs))
+        layers += [relu, *norm] if norm_after else [*norm, relu]
     return nn.Sequential(*layers)
 
 
-def affine(inputs: int, outputs: int, *, batch_norm: bool = False) -> list[nn.Module]:
-    """An affine map, followed by batch normalisation where asked for."""
-    return [nn.Linear(inputs, outputs)] + ([nn.BatchNorm1d(outputs)] if batch_norm else [])
+class Output(nn.Linear):
+    """An affine map with no hidden layer after it: in full precision, where the hidden layers' products may not be.
+
+    What it returns enters a cost. In bfloat16 a softmax would be sure, and its gradient gone, from 0.998 on.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.weight.dtype))
+
+
+def head(inputs: int, outputs: int, *, batch_norm: bool = False) -> nn.Sequential:
+    """An affine map to what a network returns, followed by batch normalisation where asked for."""
+    return nn.Sequential(
+        Output(inputs, outputs), *([nn.BatchNorm1d(outputs)] if batch_norm else [])
+    )
 
 
 def discriminator(inputs: int, hidden: int, layers: int) -> nn.Sequential:
     """`inputs` numbers to one logit of "drawn from the prior". Never batch-normalised."""
-    return nn.Sequential(*perceptron([inputs] + [hidden] * layers), nn.Linear(hidden, 1))
+    return nn.Sequential(*perceptron([inputs] + [hidden] * layers), Output(hidden, 1))
 
 
 def dropout(x: Tensor, rate: float, source: Source) -> Tensor:

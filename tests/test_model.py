@@ -17,6 +17,7 @@ from aae_lib.engine import STEPS
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
 from aae_lib.phases import Batch, Descent, alone, imbalance, step
+from aae_lib.networks import Output
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture
 from aae_lib.training import MODELS
 
@@ -162,7 +163,7 @@ def test_batch_norm_stands_before_or_after_the_relu() -> None:
     for after, order in ((False, [linear, norm, relu]), (True, [linear, relu, norm])):
         model = build("clusters_16", batch_norm_after=after)
         assert [type(layer) for layer in model.encoder] == 2 * order
-        assert [type(layer) for layer in model.heads["y"]] == [linear, norm]
+        assert [type(layer) for layer in model.heads["y"]] == [Output, norm]
     x = model.train().features(torch.rand(50, PIXELS, generator=generator()))
     assert torch.allclose(
         x.mean(0), torch.zeros(16), atol=1e-5

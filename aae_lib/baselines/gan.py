@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from aae_lib.config import Experiment
 from aae_lib.draws import Source
-from aae_lib.networks import dropout, initialise, perceptron
+from aae_lib.networks import Output, dropout, initialise, perceptron
 from aae_lib.phases import Batch, Descent, Each, discriminator_loss, generator_loss
 
 PIECES = 5
@@ -26,11 +26,11 @@ class GenerativeAdversarialNetwork(nn.Module):
         self.prior = e.code("z").prior
         widths = [self.prior.dim, *[e.hidden] * e.layers]
         self.generator = perceptron(widths, batch_norm=e.batch_norm != "none")
-        self.output = nn.Linear(e.hidden, pixels)
+        self.output = Output(e.hidden, pixels)
         units = e.hidden // PIECES
         widths = [pixels, *[units] * e.layers]
         self.discriminator = nn.ModuleList(Maxout(inputs, units) for inputs in widths[:-1])
-        self.discriminator.append(nn.Linear(units, 1))
+        self.discriminator.append(Output(units, 1))
         initialise(self, e.init_std, generator)
 
     def generate(self, n: int, source: Source) -> Tensor:

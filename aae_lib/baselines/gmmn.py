@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from aae_lib.config import Experiment
 from aae_lib.draws import Source
 from aae_lib.model import half_squared_error
-from aae_lib.networks import dropout, initialise, perceptron
+from aae_lib.networks import Output, dropout, initialise, perceptron
 from aae_lib.phases import Batch, Descent, Each
 
 AUTOENCODER_BATCH = 100
@@ -33,11 +33,11 @@ class MomentMatchingNetwork(nn.Module):
         if e.reconstruction:
             codes = e.code_dim
             self.encoder = perceptron([pixels, *trunk])
-            self.head = nn.Linear(e.hidden, codes)
+            self.head = Output(e.hidden, codes)
             self.decoder = perceptron([codes, *trunk])
-            self.output = nn.Linear(e.hidden, pixels)
+            self.output = Output(e.hidden, pixels)
         self.matcher = perceptron([self.prior.dim, *e.matching_layers])
-        self.matched = nn.Linear(e.matching_layers[-1], codes)
+        self.matched = Output(e.matching_layers[-1], codes)
         initialise(self, e.init_std, generator)
 
     def encode(self, x: Tensor, source: Source | None = None) -> dict[str, Tensor]:
@@ -115,7 +115,8 @@ def matching_cost(model: MomentMatchingNetwork, x: Tensor, source: Source) -> Te
     with torch.no_grad():
         codes = model.encode(x)["z"]
     made = model.match(len(x), source)
-    squared = squared_mmd(made, codes, model.experiment.bandwidths, biased=True)
+    with torch.autocast(x.device.type, enabled=False):  # distances are differences of large numbers
+        squared = squared_mmd(made, codes, model.experiment.bandwidths, biased=True)
     return squared.clamp(min=1e-12).sqrt()  # rounding may leave it below 0
 
 
