@@ -299,10 +299,11 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
 def _machine_row(run: Mapping[str, Any]) -> list[str]:
     name = html.escape(run["experiment"])
     threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}"
+    rounded = dict.fromkeys(s["products"] for s in _stages(run) if "products" in s)
     amounts = [
         duration(run["wall_seconds"]),
         f"{run['peak_memory_gib']:.2f} GiB",
-        f"{html.escape(run['device'])}, {threads}",
+        html.escape(", ".join((run["device"], threads, *rounded))),
     ]
     commits = dict.fromkeys(stage["commit"] for stage in _stages(run))
     unbroken = [text.replace(" ", "&nbsp;") for text in amounts]

@@ -12,9 +12,10 @@ from variants import VARIANTS, program, trained, vector
 from aae_lib import draws, store
 from aae_lib.config import Experiment
 from aae_lib.draws import Draws, Recorder
-from aae_lib.engine import Program, epoch_generator
+from aae_lib.engine import Program, epoch_generator, in_bfloat16
 from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS, by_name
+from aae_lib.phases import alone, encode
 from aae_lib.training import fit, fit_replicates
 
 CPU = torch.device("cpu")
@@ -208,3 +209,46 @@ def test_each_replicate_has_its_own_order_labels_and_noise(digits) -> None:
 
 def test_the_epochs_of_a_seed_are_seeded_apart() -> None:
     assert len({draws.seed_of(s, e) for s in range(20) for e in range(50)}) == 1000
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_bfloat16_moves_every_cost_a_little_and_rounds_no_parameter(name, digits) -> None:
+    e = replace(
+        variant(name), init_std=None
+    )  # with A.1's weights no cost would feel the networks yet
+    exact, rounded = (
+        trained(program(e, digits, 0, bfloat16=bfloat16), iterations=1)
+        for bfloat16 in (False, True)
+    )
+    (costs,) = rounded.costs()
+    assert costs == pytest.approx(exact.costs()[0], rel=0.02, abs=1e-3)
+    assert costs != exact.costs()[0]
+    assert {t.dtype for t in rounded.totals.values()} == {torch.float32}
+    for p in rounded.models[0].parameters():
+        assert p.dtype == torch.float32
+    weights = vector(rounded)
+    assert not torch.equal(weights, weights.bfloat16().double())
+
+
+def test_bfloat16_leaves_codes_unrounded_and_sees_parameters_that_moved(digits) -> None:
+    (model,) = program(variant("clusters_16"), digits, 0).models
+    each, x = in_bfloat16(alone(model), CPU), torch.rand(50, digits.dim)
+    codes = each(encode, x, epoch_generator(0, 1, CPU))
+    for code in codes.values():
+        assert code.dtype == torch.float32
+        assert not torch.equal(code, code.bfloat16().float())
+    assert torch.allclose(codes["y"].sum(1), torch.ones(50), atol=1e-6)
+    with torch.no_grad():
+        for p in model.encoder.parameters():
+            p.zero_()
+    again = each(encode, x, epoch_generator(0, 1, CPU))
+    assert torch.allclose(again["y"], again["y"][:1].expand(50, -1), atol=1e-6)
+    assert not torch.allclose(codes["y"], codes["y"][:1].expand(50, -1), atol=1e-2)
+
+
+def test_seeds_in_company_train_in_bfloat16_too(digits) -> None:
+    e = variant("mnist_100")
+    company = trained(program(e, digits, *SEEDS, bfloat16=True), iterations=5)
+    for i, seed in enumerate(SEEDS):
+        own = trained(program(e, digits, seed, bfloat16=True), iterations=5)
+        assert own.costs()[0] == pytest.approx(company.costs()[i], rel=0.02)

@@ -16,8 +16,8 @@ from aae_lib.config import Code, Experiment, Rates
 from aae_lib.engine import STEPS
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
-from aae_lib.phases import Batch, Descent, alone, imbalance, step
 from aae_lib.networks import Output
+from aae_lib.phases import Batch, Descent, alone, imbalance, step
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture
 from aae_lib.training import MODELS
 

@@ -374,6 +374,31 @@ def test_a_wrong_device_is_refused() -> None:
             training.choose_device(name)
 
 
+def test_bfloat16_is_refused_where_a_processor_would_imitate_it(
+    digits, runs, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    with pytest.raises(UserError, match="no products in bfloat16"):
+        fit(small("mnist_100"), digits, seed=0, epochs=1, device="cpu", quiet=True, bfloat16=True)
+    assert not runs.exists()
+
+
+def test_a_run_says_that_its_products_were_of_bfloat16_and_goes_on_to_the_same_bits(
+    digits, runs, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    e, options = small("mnist_100"), {"device": "cpu", "quiet": True, "seed": 0}
+    whole = fit(e, digits, epochs=2, bfloat16=True, **options)
+    assert whole.provenance["products"] == "bfloat16"
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "parts"))
+    fit(e, digits, epochs=1, bfloat16=True, **options)
+    parts = fit(e, digits, epochs=2, bfloat16=True, **options)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, parts.model.state_dict()[key]), key
+    longer = fit(e, digits, epochs=3, **options)  # in full precision from here on
+    assert [stage.get("products") for stage in longer.provenance["continued"]] == ["bfloat16", None]
+
+
 def test_the_paper_profile_needs_a_gpu_or_a_word() -> None:
     with pytest.raises(UserError, match="--allow-cpu"):
         training.require_gpu(PROFILES["paper"], "cpu")

@@ -62,12 +62,18 @@ VARIANTS = {
 }
 
 
-def program(experiment: Experiment, dataset: Dataset, *seeds: int, device: str = "cpu") -> Program:
+def program(
+    experiment: Experiment,
+    dataset: Dataset,
+    *seeds: int,
+    device: str = "cpu",
+    bfloat16: bool = False,
+) -> Program:
     """A program of new replicates of `experiment`."""
     target = torch.device(device)
     built = [build(experiment, dataset.dim, dataset.classes, seed, target) for seed in seeds]
     images = [Images.of(dataset, experiment, seed, target) for seed in seeds]
-    return Program(*zip(*built, strict=True), images, seeds)
+    return Program(*zip(*built, strict=True), images, seeds, bfloat16)
 
 
 def trained(these: Program, iterations: int) -> Program:
