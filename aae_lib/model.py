@@ -42,7 +42,9 @@ class AdversarialAutoencoder(nn.Module):
         self.heads = nn.ModuleDict()
         for code in e.codes:
             outputs = code.prior.dim * (2 if self._is_gaussian(code.name) else 1)
-            self.heads[code.name] = head(e.hidden, outputs, batch_norm=in_heads)
+            self.heads[code.name] = head(
+                e.hidden, outputs, batch_norm=in_heads, learned=e.batch_norm_learned
+            )
 
         if e.reconstruction:
             dims = {code.name: code.prior.dim for code in e.codes}

@@ -39,11 +39,15 @@ class Output(nn.Linear):
             return super().forward(x.to(self.weight.dtype))
 
 
-def head(inputs: int, outputs: int, *, batch_norm: bool = False) -> nn.Sequential:
-    """An affine map to what a network returns, followed by batch normalisation where asked for."""
-    return nn.Sequential(
-        Output(inputs, outputs), *([nn.BatchNorm1d(outputs)] if batch_norm else [])
-    )
+def head(
+    inputs: int, outputs: int, *, batch_norm: bool = False, learned: bool = True
+) -> nn.Sequential:
+    """An affine map to what a network returns, followed by batch normalisation where asked for.
+
+    Unless its scale and shift are `learned`, each number has mean 0 and variance 1 over a mini-batch in training.
+    """
+    norm = [nn.BatchNorm1d(outputs, affine=learned)] if batch_norm else []
+    return nn.Sequential(Output(inputs, outputs), *norm)
 
 
 def discriminator(inputs: int, hidden: int, layers: int) -> nn.Sequential:
