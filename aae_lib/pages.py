@@ -606,6 +606,8 @@ NAMES = {
     "output": "last layer of the decoder",
     "standardise": "each pixel standardised over the training images",
     "batch_norm": "batch normalisation",
+    "batch_norm_learned": "scale and shift learned in the heads' batch normalisation",
+    "temperature": "temperature of a categorical code's softmax",
     "init_std": "standard deviation of initial weights",
     "combine": "what the decoder gets of the codes",
     "head_distance": "threshold η of the cluster heads",

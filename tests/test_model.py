@@ -170,6 +170,26 @@ def test_batch_norm_stands_before_or_after_the_relu() -> None:
     )  # after it, features are normalised
 
 
+def test_heads_without_learned_scale_keep_mean_0_and_variance_1_and_so_no_category_is_certain() -> (
+    None
+):
+    x = torch.rand(200, PIXELS, generator=generator())
+    for name in ("clusters_16", "clusters_30"):
+        model = build(name).train()
+        (m, temperature) = model.experiment.code("y").prior.dim, model.experiment.temperature
+        logits = model.encode_logits(x)["y"] * temperature
+        assert torch.allclose(logits.mean(0), torch.zeros(m), atol=1e-4)
+        assert torch.allclose(logits.var(0, unbiased=False), torch.ones(m), atol=1e-2)
+        assert not list(model.heads["y"][1].parameters())
+        # As clusters would be that are equally frequent, each with one logit for its own images and one for the rest.
+        own = torch.eye(m).repeat(20, 1)
+        ideal = (own - own.mean(0)) / own.std(0, unbiased=False) / temperature
+        gap = 1 / (temperature * math.sqrt((1 / m) * (1 - 1 / m)))
+        ceiling = 1 / (1 + (m - 1) * math.exp(-gap))
+        assert ideal.softmax(1).amax(1) == pytest.approx(torch.full((20 * m,), ceiling), rel=1e-5)
+    assert len(list(build("clusters_16", batch_norm_learned=True).heads["y"][1].parameters())) == 2
+
+
 def test_temperature_divides_the_logits_of_the_categorical_code_alone() -> None:
     plain, sharp = (
         build("mnist_100", init_std=0.5),

@@ -100,7 +100,7 @@ def test_what_is_fixed_for_all_experiments_is_what_the_library_does():
     model = AdversarialAutoencoder(by_name("mnist_100"), 784, 10, torch.Generator())
     activations = {type(m) for m in model.encoder if not isinstance(m, nn.Linear)}
     assert activations == {nn.ReLU}
-    assert [type(m) for head in model.heads.values() for m in head] == [nn.Linear, nn.Linear]
+    assert [type(m) for head in model.heads.values() for m in head] == [Output, Output]
     assert {head[0].in_features for head in model.heads.values()} == {
         1000
     }  # of the last shared layer
