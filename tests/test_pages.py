@@ -22,6 +22,7 @@ from aae_lib.book import Project
 from aae_lib.config import Experiment, Rates
 from aae_lib.experiments import CHAPTERS, EXPERIMENTS, by_name
 from aae_lib.model import AdversarialAutoencoder
+from aae_lib.networks import Output
 from aae_lib.store import REPOSITORY
 
 
