@@ -480,7 +480,7 @@ def require_bfloat16(device: torch.device) -> None:
     if device.type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        found = torch.cpu.get_capabilities()
+        found = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not say
         has = any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
     if not has:
         raise UserError(

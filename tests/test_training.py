@@ -377,7 +377,9 @@ def test_a_wrong_device_is_refused() -> None:
 def test_bfloat16_is_refused_where_a_processor_would_imitate_it(
     digits, runs, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False
+    )
     with pytest.raises(UserError, match="no products in bfloat16"):
         fit(small("mnist_100"), digits, seed=0, epochs=1, device="cpu", quiet=True, bfloat16=True)
     assert not runs.exists()
@@ -386,7 +388,7 @@ def test_bfloat16_is_refused_where_a_processor_would_imitate_it(
 def test_a_run_says_that_its_products_were_of_bfloat16_and_goes_on_to_the_same_bits(
     digits, runs, monkeypatch, tmp_path
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     e, options = small("mnist_100"), {"device": "cpu", "quiet": True, "seed": 0}
     whole = fit(e, digits, epochs=2, bfloat16=True, **options)
     assert whole.provenance["products"] == "bfloat16"
