@@ -63,7 +63,7 @@ class Experiment:
         "none"  # "did not help" on MNIST (A.2.1); "hidden": in the encoder, but not in its heads
     )
     batch_norm_after: bool = False  # after the ReLU in place of before it; the paper does not say
-    # Whether batch norm in the heads learns a scale and a shift for each number; the paper does not say
+    # Whether batch norm in the heads learns a scale and a shift for each number; the paper does not say (chapter 08)
     batch_norm_learned: bool = True
     temperature: float = 1.0  # a categorical code is softmax(logits / temperature); the paper has 1
     init_std: float | None = 0.01  # A.1, for every weight; None: √(2/inputs). Biases start at zero

@@ -177,17 +177,13 @@ _SVHN_CLASSIFIER = replace(
 )
 
 # §6, A.3: no labels; batch norm in the encoder and its heads, dropout on the input, wider networks. A.3 gives no
-# initial weights. With A.1's the decoder hardly looks at y and z at first, and clusters mix digits (chapter 08). Nor
-# does it say what the heads' batch norm learns. Here that is nothing: each logit keeps its mean and its variance, so
-# that no category can take more than its share, and no image is so sure of one that it could not leave (chapter 08).
+# initial weights. With A.1's the decoder hardly looks at y and z at first, and clusters mix digits (chapter 08).
 _CLUSTERING = Experiment(
     name="clusters_16",
     paper="§6, A.3, Fig 9, Table 3",
     codes=(Code("y", Categorical(16)), Code("z", Gaussian(5))),
     hidden=3000,
     batch_norm="encoder",
-    batch_norm_learned=False,
-    temperature=0.4,
     init_std=None,
     input_dropout=0.2,
     epochs=1500,
@@ -260,7 +256,6 @@ EXPERIMENTS: dict[str, Experiment] = {
             _CLUSTERING,
             name="clusters_30",
             codes=(Code("y", Categorical(30)), Code("z", Gaussian(5))),
-            temperature=0.5,
         ),
         _EMBEDDING,
         replace(_EMBEDDING, name="fig11_b", paper="§7, Fig 11b", labels=100),

@@ -440,7 +440,7 @@ chapter.against_the_paper("fig11.")
 # tell the decoder which head it belongs to, that lets a digit settle at the wrong one. In b digits mix in the plane as well. A slower reconstruction helped there (33.6 to some 20 %); what else would, we do not know.
 #
 # *c*, no labels: 45.6 %. The weights and the normalisation of chapter 8 helped, as point 5 tells, and it stalls even so: two dimensions leave $z$ little style to take off $y$, and the head's place has to say the rest. What its sub-clusters of the digit 1 explain of the slant is a mean of 0.44, but for one seed of the three it is 0: it has its ones in a single cluster.
-# After these runs chapter 8 found what held its clusters back: a scale and a shift that the heads' batch norm learns. Without them the first seed of panel c errs on 22 % of the *validation* images after five epochs (in bfloat16; 44 % in the published run). It is no part of the published run, and an exercise below.
+# Chapter 8 tried heads whose batch norm learns no scale and no shift, which helps networks of this width. With them (τ = ½) the first seed of panel c errs on 22 % of the *validation* images after five epochs (in bfloat16; 44 % in the published run). It is no part of the published run, and an exercise below.
 
 # %% [markdown]
 # ### Deviations
@@ -512,7 +512,7 @@ chapter.against_the_paper("fig11.")
 # ::::{exercise}
 # :label: ex-09-steady
 #
-# Panel c as chapter 8's clusters are today (some three minutes): heads whose batch norm learns nothing, and a softmax with a ceiling.
+# Give panel c the heads that chapter 8 tried last (some three minutes): their batch norm learns nothing, and the softmax has a ceiling.
 #
 # ```python
 # steady = changed(by_name("fig11_c"), "exercise_steady", batch_norm_learned=False, temperature=0.5)
@@ -529,7 +529,7 @@ chapter.against_the_paper("fig11.")
 # ::::{solution} ex-09-steady
 # :class: dropdown
 #
-# Ours stood at 28 and 42 % after three epochs, the first in bfloat16 and the second on a GPU; two more took the first to 22 %. A higher temperature lowers the ceiling and leaves categories as equal as they are; a learned shift frees how frequent they are and leaves the softmax as sure as before. Chapter 8 has tried both.
+# Ours stood at 28 and 42 % after three epochs, the first in bfloat16 and the second on a GPU; two more took the first to 22 %. A higher temperature lowers the ceiling and leaves categories as equal as they are; a learned shift frees how frequent they are and leaves the ceiling nearly where it is. Chapter 8 reports both.
 # ::::
 #
 # ::::{exercise}

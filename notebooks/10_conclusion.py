@@ -141,8 +141,8 @@ HTML("\n".join(f"<h3>{title}</h3>{table}" for title, table in tables.items()))
 # short run be judged by the numbers of one that takes days.
 #
 # **What was difficult.** Two readings decide whether the semi-supervised numbers come out, and neither fails loudly: the squared error must be *summed* over pixels, and an epoch is a pass over the *unlabelled* images
-# (chapter 7 measures the first). For Figures 2, 4, 7 and 11 and for the likelihoods there are no learning rates at all. Priors that are only drawn had to be guessed. The clusters hang on what the batch norm of the encoder's last layer learns,
-# and on initial weights, and A.3 gives neither (chapter 8). Their networks, three times as wide as the others, have a schedule that is out of reach without a GPU. The Toronto faces are not public. In all, {glue:text}`deviations` had to be decided; they are listed next.
+# (chapter 7 measures the first). For Figures 2, 4, 7 and 11 and for the likelihoods there are no learning rates at all. Priors that are only drawn had to be guessed. The clusters hang on initial weights, and narrower ones on what the batch norm of the encoder's last layer learns,
+# and A.3 gives neither (chapter 8). Their networks, three times as wide as the others, have a schedule that is out of reach without a GPU. The Toronto faces are not public. In all, {glue:text}`deviations` had to be decided; they are listed next.
 #
 # **Communication with original authors.** None. We have not asked the authors anything, and they have not seen this book.
 

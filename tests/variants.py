@@ -44,7 +44,7 @@ VARIANTS = {
         {"batch_norm": "autoencoder", "input_dropout": 0.2},
     ),
     "batch norm after the ReLU": ("clusters_16", {"batch_norm_after": True}),
-    "batch norm of the heads learned": ("clusters_16", {"batch_norm_learned": True}),
+    "batch norm of the heads not learned": ("clusters_16", {"batch_norm_learned": False}),
     "batch norm not in the heads": ("clusters_16", {"batch_norm": "hidden"}),
     "temperature, balance, noise on what is judged": (
         "clusters_16",
