@@ -110,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--bfloat16",
         action="store_true",
-        help="hidden layers multiply numbers of 8 bits, in about half the time where the processor can",
+        help="hidden layers compute with 8 significant bits, in six tenths of the time where the processor can",
     )
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(command=_train)

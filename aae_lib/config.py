@@ -154,6 +154,8 @@ class Experiment:
                 and (not self.supervised or self.batch_norm != "none")
             ),
             "temperature must be above 0": self.temperature <= 0,
+            "batch_norm_learned=False needs batch norm in the heads": not self.batch_norm_learned
+            and self.batch_norm not in ("encoder", "autoencoder"),
             "standardise needs an adversarial autoencoder with a linear output": self.standardise
             and (self.method != "aae" or self.output != "linear"),
             "labelled_share must lie between 0 and 1, with images of both kinds in a mini-batch, "

@@ -378,10 +378,10 @@ class Program:
 
 
 def in_bfloat16(each: Each, device: torch.device) -> Each:
-    """`each`, with the products of hidden layers in bfloat16: numbers of eight bits, sums of 24.
+    """`each`, with hidden layers in bfloat16: what they multiply, return and pass back has eight significant bits.
 
-    Parameters, their updates and every cost stay as they are. Each cost rounds its parameters anew: between two of
-    them they move.
+    Parameters, their updates, what a network returns and every cost keep float32, as do the sums inside a product.
+    Each cost rounds its parameters anew: between two of them they move.
     """
 
     def rounded(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -106,7 +106,7 @@ def fit_replicates(
     A number of epochs between 0 and 1 ends within the first one; nothing goes on from there.
     `together` trains those that stand at the same epoch as one program; None does so on a GPU, which one replicate
     alone does not fill. Each has the randomness that it has alone; its numbers then differ by rounding.
-    `bfloat16` has hidden layers multiply in that format, which some processors do in half the time.
+    `bfloat16` has hidden layers compute in that format (`engine.in_bfloat16`), which some processors do faster.
     Raises UserError for an unusable device or data set or a disk that refuses, Diverged for a cost that stops being
     finite, Stopped at SIGTERM; the same call then goes on where it was.
     """
@@ -163,6 +163,7 @@ class Replica:
     run: Run
     descent: Descent
     here: dict[str, Any]  # the provenance of this process, whoever began the run
+    bfloat16: bool = False  # whether hidden layers multiply in bfloat16 here
     average: AveragedModel | None = None  # where the experiment averages weights
     standing: dict[str, Tensor] | None = None
 
@@ -180,7 +181,8 @@ def _replica(
     provenance = store.provenance(str(device), torch.get_num_threads())
     if bfloat16:
         provenance["products"] = "bfloat16"
-    return Replica(Run(experiment, seed, 0, model, {}, provenance), descent, provenance, average)
+    run = Run(experiment, seed, 0, model, {}, provenance)
+    return Replica(run, descent, provenance, bfloat16, average)
 
 
 def build(
@@ -287,10 +289,8 @@ def _program(replicas: Sequence[Replica], dataset: Dataset) -> Program:
     first = Images.of(dataset, experiment, runs[0].seed, device)
     images = [first, *(first.with_labels(dataset, experiment, run.seed) for run in runs[1:])]
     descents = [replica.descent for replica in replicas]
-    bfloat16 = replicas[0].here.get("products") == "bfloat16"
-    return Program(
-        [run.model for run in runs], descents, images, [run.seed for run in runs], bfloat16
-    )
+    models, seeds = [run.model for run in runs], [run.seed for run in runs]
+    return Program(models, descents, images, seeds, replicas[0].bfloat16)
 
 
 def _measured(replica: Replica, images: Images, epoch: int) -> dict[str, float]:

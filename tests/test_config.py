@@ -96,6 +96,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("nn_100", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("clusters_16", {"temperature": 0.0}, "temperature must be above 0"),
+        ("mnist_100", {"batch_norm_learned": False}, "needs batch norm in the heads"),
         ("fig2_gaussian", {"average_after": 3}, "average_after needs a classifier"),
         ("svhn_1000", {"average_after": 3}, "average_after needs .* without batch norm"),
         ("mnist_100", {"standardise": True}, "standardise needs .* a linear output"),

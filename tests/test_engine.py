@@ -213,9 +213,8 @@ def test_the_epochs_of_a_seed_are_seeded_apart() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_bfloat16_moves_every_cost_a_little_and_rounds_no_parameter(name, digits) -> None:
-    e = replace(
-        variant(name), init_std=None
-    )  # with A.1's weights no cost would feel the networks yet
+    # With A.1's weights no cost would feel the networks yet.
+    e = replace(variant(name), init_std=None)
     exact, rounded = (
         trained(program(e, digits, 0, bfloat16=bfloat16), iterations=1)
         for bfloat16 in (False, True)

@@ -374,9 +374,7 @@ def test_a_wrong_device_is_refused() -> None:
             training.choose_device(name)
 
 
-def test_bfloat16_is_refused_where_a_processor_would_imitate_it(
-    digits, runs, monkeypatch, capsys
-) -> None:
+def test_bfloat16_is_refused_where_a_processor_would_imitate_it(digits, runs, monkeypatch) -> None:
     monkeypatch.setattr(
         torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False
     )
