@@ -125,7 +125,7 @@ panels = {panel: chapter.train(f"fig11_{panel}", epochs=epochs) for panel in "ab
 
 # %% [markdown]
 # Healthy curves look like chapter 7's, with one more: the repulsion. The heads begin as draws of $\mathcal{N}(0, I)$, nearly all of them too near each other, so it starts at nearly $\eta$ for each of the pairs; then it falls to zero and stays there. The first point is the mean over the first epoch,
-# start included. A repulsion that stays high means that $\eta$ asks for more than the reconstruction allows.
+# start included. A repulsion that stays high means that $\eta$ asks for more than the reconstruction allows. The adversary of $y$ keeps the upper hand, for this softmax is never quite sure: a cost of about 1, and no fall towards zero.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of panel a along training, first seed: the mean over each epoch, a line for each code. What to see: after the first epoch the heads no longer repel each other.", "name": "fig-losses-9"}}
 first = panels["a"][0]
