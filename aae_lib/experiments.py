@@ -193,8 +193,9 @@ _CLUSTERING = Experiment(
 
 # §7, Fig 10, 11: y·W_C + z. The paper gives no η: 6 keeps clouds of standard deviation 1 apart. It gives no rates:
 # those of A.2.1, but for the reconstruction's, which is Fig 2's, where codes have two dimensions, too. It gives neither
-# initial weights nor normalisation: here A.3's batch norm and chapter 08's weights, with heads that learn no scale and a
-# softmax that they can make sure. All chosen on validation images (chapter 09).
+# initial weights nor normalisation: here A.3's batch norm and chapter 08's weights. Heads that learn no scale keep the
+# classes equally frequent; half the temperature then lets their softmax be sure. All chosen on validation images
+# (chapter 09).
 _EMBEDDING = replace(
     _SEMI_SUPERVISED,
     name="fig11_a",

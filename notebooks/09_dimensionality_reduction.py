@@ -483,7 +483,7 @@ chapter.against_the_paper("fig11.")
 # *b* and *d*, 100 labels: 10.5 and 6.7 %, where chapter 7's encoder left 20.5 and 13.6. In b two digits make 42 % of the errors: 4 and 9, which share their two heads nearly evenly, a quarter of each at the other's. In d that is 15 % of the 4s and 6 % of the 9s. Their images are the likest of all digits, and ten labels each do not say which way the border runs.
 # In d the error is still falling (7.5, 6.9 and 6.2 % of the validation images after ten, twenty and thirty epochs); in b it is not (9.3, 9.3, 9.5). What would draw that border in b, we do not know.
 #
-# *c*, no labels: 38.2 %, and no better after thirty epochs than after the first (validation images: 34 %, then between 30 and 43). The adversaries are in balance, the reconstruction gets better, and clusters that mix digits stay. No rate, temperature or noise that we tried changed that for this seed (point 6); the second seed of the trials began ten points lower.
+# *c*, no labels: 38.2 %, and no better after thirty epochs than after the first (validation images: 34 %, then between 30 and 43). The adversaries' costs are those of the other panels, the reconstruction gets better, and clusters that mix digits stay. No rate, temperature or noise that we tried changed that for this seed (point 6); the second seed of the trials began ten points lower.
 # With learned heads it was 45.6, three seeds. Two dimensions leave $z$ little style to take off $y$, and the place of the head has to say the rest; whether that is the reason, we have not shown.
 
 # %% [markdown]
