@@ -427,13 +427,13 @@ figures.codes(
 #
 # ## A second ablation: what moves a cloud that sits at the wrong head?
 #
-# With a hundred labels the classifier soon knows them all by heart. From then on only the adversary of $y$ can move an image from one head to another. Panel b's model, the first seed, changed in one respect more with each row, for {glue:text}`short`; *validation* images.
+# With a hundred labels the classifier soon knows them all by heart. From then on only the adversary of $y$ can move an image from one head to another. Panel b's model, the first seed, changed in more respects with each row, for {glue:text}`short`; *validation* images.
 
 # %% tags=["remove-stderr"]
 few = panels["b"][0].experiment
 steps = {
     "as in panel b": {},
-    "softmax free to be sure: τ = 1": {"temperature": 1.0},
+    "softmax that cannot be sure: τ = 1": {"temperature": 1.0},
     "and heads that learn a scale and a shift": {"batch_norm_learned": True},
     "and chapter 7's: no batch norm, weights of N(0, 0.01²)": {
         "batch_norm": "none",
