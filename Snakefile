@@ -25,7 +25,7 @@ PYTHON = f"cd {quote(str(REPOSITORY))} && {quote(sys.executable)} -m "
 BUILD = REPOSITORY / store.build_root()
 PROFILE, DATA = config.get("profile", "quick"), str(config.get("data", "mnist"))
 if DATA.endswith(".npz"):  # as seen from the repository, where the jobs run
-    DATA = str(REPOSITORY / Path(DATA).expanduser())
+    DATA = str(REPOSITORY / store.expanded(DATA))
 INSISTS = bool(config.get("allow_cpu"))  # on the paper profile without a GPU
 TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job, which fills a GPU
 

@@ -180,8 +180,8 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     try:
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            ends = range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            ends = range(int(first), int(last if dash else first) + 1)
             if not ends:
                 raise ValueError(part)
             seeds += ends[:MOST_SEEDS]  # a range may be longer than memory
@@ -196,7 +196,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def _claims(options: argparse.Namespace) -> None:
     folder = store.PUBLISHED
-    if options.profile:
+    if options.profile is not None:
         folder = store.build_root() / "results" / profile(options.profile).name
     rows = claims.scorecard(folder)
     print(json.dumps(claims.as_json(rows), indent=2) if options.json else claims.render(rows))
@@ -218,7 +218,7 @@ def _doctor(options: argparse.Namespace) -> None:
     def line(what: str, found: object) -> None:
         print(f"{what:12} {found}")
 
-    line("aae", f"{__version__}, commit {store.provenance('cpu', 0)['commit']}")
+    line("aae", f"{__version__}, commit {store.commit()}")
     line("python", sys.version.split()[0])
     for package in ("torch", "numpy", "jupyter-book", "papermill", "snakemake"):
         try:

@@ -23,6 +23,32 @@ MATHEMATICS = 1
 """Part of every configuration hash: raise it when a default or the training procedure changes its meaning."""
 
 
+def _check_types(value: Any, name: str) -> None:
+    """Refuse a field that is not of the type that its annotation says. Raises UserError that names it."""
+    hints = get_type_hints(type(value))
+    for f in fields(value):
+        found, hint = getattr(value, f.name), hints[f.name]
+        if _fits(found, hint):
+            continue
+        if get_origin(hint) is Literal:
+            close = suggest(str(found), get_args(hint))
+            raise UserError(f"{name}: unknown {f.name} '{found}'; {close}")
+        raise UserError(f"{name}: {f.name} must be {f.type}, not {found!r}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether `value` is what an annotation says: a whole number may stand for a float, True for no number."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(v, get_args(hint)[0]) for v in value)
+    if kinds := get_args(hint):  # one of several
+        return any(_fits(value, kind) for kind in kinds)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
 @dataclass(frozen=True)
 class Rates:
     """Gradient descent of one cost: initial learning rate and momentum (Adam: its β₁)."""
@@ -32,6 +58,14 @@ class Rates:
     optimiser: Literal["sgd", "adam"] = (
         "sgd"  # A.2.1: "gradient descent with momentum" for all costs
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what would not descend. Raises UserError that names the field."""
+        _check_types(self, "Rates")
+        if self.learning_rate <= 0 or not 0 <= self.momentum < 1:
+            raise UserError(
+                f"Rates: a learning rate above 0 and a momentum of at least 0 and below 1 are needed, not {self}."
+            )
 
 
 @dataclass(frozen=True)
@@ -122,38 +156,40 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained. Raises UserError that names the field."""
-        options = get_type_hints(type(self))
-        for f in fields(self):
-            valid = get_args(options[f.name])
-            value = getattr(self, f.name)
-            if get_origin(options[f.name]) is Literal and value not in valid:
-                raise UserError(
-                    f"{self.name}: unknown {f.name} '{value}'; {suggest(str(value), valid)}"
-                )
+        _check_types(self, self.name)
         kinds = {code.name: type(code.prior) for code in self.codes}
         sizes = (self.hidden, self.layers, self.batch_size, self.epochs, *self.matching_layers)
         needs = {
             "units, layers, batch_size and epochs must be whole numbers of at least 1": any(
-                type(size) is not int or size < 1 for size in sizes
+                size < 1 for size in sizes
             ),
+            "each code needs a name of its own": len(kinds) < len(self.codes),
             "dropout must be at least 0 and below 1": not (
                 0 <= self.input_dropout < 1 and 0 <= self.hidden_dropout < 1
             ),
             "noise must be at least 0": min(self.input_noise, self.discriminator_noise) < 0,
-            "labels must be a number of at least 1, a share between 0 and 1, 'all', or None": not (
-                self.labels in (None, "all")
-                or (type(self.labels) is int and self.labels >= 1)
-                or (type(self.labels) is float and 0 < self.labels <= 1)
+            "initial weights need a standard deviation above 0, or None": (
+                self.init_std is not None and self.init_std <= 0
+            ),
+            "labels must be a number of at least 1, a share between 0 and 1, 'all', or None": (
+                (isinstance(self.labels, int) and self.labels < 1)
+                or (isinstance(self.labels, float) and not 0 < self.labels <= 1)
             ),
             "supervised needs a categorical code and labels (a number, a share, or 'all')": self.supervised
             and (Categorical not in kinds.values() or not self.labels),
+            "balance must be at least 0": self.balance < 0,
             "balance needs a categorical code and an adversary": self.balance
             and (Categorical not in kinds.values() or self.adversarial is None),
             "average_after needs a classifier without batch norm, whose statistics are not the averaged network's": (
                 self.average_after is not None
                 and (not self.supervised or self.batch_norm != "none")
             ),
+            "average_after must be at least 0": (self.average_after or 0) < 0,
             "temperature must be above 0": self.temperature <= 0,
+            "temperature needs a categorical code": self.temperature != 1
+            and Categorical not in kinds.values(),
+            "discriminator_noise needs an adversary": self.discriminator_noise
+            and self.adversarial is None,
             "batch_norm_learned=False needs batch norm in the heads": not self.batch_norm_learned
             and self.batch_norm not in ("encoder", "autoencoder"),
             "standardise needs an adversarial autoencoder with a linear output": self.standardise
@@ -176,6 +212,9 @@ class Experiment:
             ),
             "head_distance and head_scale need combine='sum'": self.combine != "sum"
             and (self.head_distance, self.head_scale) != (None, None),
+            "head_distance is for heads that are learned, head_scale for heads that are not": (
+                None not in (self.head_distance, self.head_scale)
+            ),
             "discriminator_label needs priors with a part for each label": self.discriminator_label
             and not {GaussianMixture, SwissRoll}.issuperset(kinds.values()),
             "a VAE needs a Gaussian posterior, one code z whose prior has a density, and no adversary": (

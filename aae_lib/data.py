@@ -27,7 +27,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from aae_lib.errors import UserError, suggest
-from aae_lib.store import write_atomically
+from aae_lib.store import expanded, write_atomically
 
 MNIST = {  # file -> sha256 of its uncompressed content
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -111,7 +111,7 @@ class Dataset:
 def root() -> Path:
     """Where data lie: `$AAE_DATA`, or `data/cache` in the repository."""
     default = Path(__file__).parent.parent / "data" / "cache"
-    return Path(os.environ.get("AAE_DATA") or default).expanduser()
+    return expanded(os.environ.get("AAE_DATA") or default)
 
 
 def load(source: str | Path = "mnist", root: str | Path | None = None) -> Dataset:
@@ -130,7 +130,7 @@ def load(source: str | Path = "mnist", root: str | Path | None = None) -> Datase
     if source in mat.SOURCES:
         return mat.load(source, folder)
     bare = not source.endswith(".npz")
-    path = folder / f"{source}.npz" if bare else Path(source).expanduser()
+    path = folder / f"{source}.npz" if bare else expanded(source)
     try:
         there = path.is_file()
     except OSError as error:  # a folder that may not be searched, a name that is too long
@@ -451,7 +451,7 @@ def _listed(values: list[int]) -> str:
 
 
 def _folder(given: str | Path | None) -> Path:
-    return root() if given is None else Path(given).expanduser()
+    return root() if given is None else expanded(given)
 
 
 def digest_of(text: str) -> str:

@@ -372,7 +372,8 @@ class Program:
         for generator in self.generators:
             graph.register_generator_state(generator)
         torch.cuda.synchronize(self.device)
-        with torch.cuda.graph(graph):
+        stream = torch.cuda.Stream(self.device)  # by default it would be one of the first GPU
+        with torch.cuda.device(self.device), torch.cuda.graph(graph, stream=stream):
             self._iterate()
         self.graph = graph
 

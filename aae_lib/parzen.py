@@ -244,6 +244,12 @@ def curve(
         "points": _digest(points),
     }
     reached = torch.empty(0, len(parzen.sigmas), len(points), dtype=torch.float64)
+    if state is not None and state.exists():
+        tensors = _load(state, key)
+        if len(tensors["reached"]) == len(
+            counts
+        ):  # finished: also where the store may only be read
+            return tensors["reached"]
     with ExitStack() as stack:
         if state is not None:
             stack.enter_context(store.locked(state.parent))
@@ -288,13 +294,16 @@ def curve_of(
 ) -> Tensor:
     """`curve` of the samples of a trained model, kept in its folder of the run store: asked again, it answers at once.
 
-    An estimate that was stopped goes on. Other weights, counts, points or sigmas have a file of their own.
+    An estimate that was stopped goes on. Other weights, counts, points or sigmas, or another kind of
+    device, have a file of their own.
     """
     weights = torch.cat([w.detach().flatten().float() for w in run.model.state_dict().values()])
-    key = json.dumps([_digest(weights), _digest(points), list(counts), list(sigmas)])
+    target = choose_device(device)
+    kind = torch.device(target).type  # the draws of a GPU are others than a processor's
+    key = json.dumps([_digest(weights), _digest(points), list(counts), list(sigmas), kind])
     name = hashlib.sha256(key.encode()).hexdigest()[:12]
     return curve(
-        copy.deepcopy(run.model).to(choose_device(device)).sample,
+        copy.deepcopy(run.model).to(target).sample,
         counts,
         points,
         sigmas,

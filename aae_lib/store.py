@@ -44,14 +44,22 @@ KEPT_EPOCHS = (1, 50, 500, 1000)
 """Checkpoints that stay when a run goes on: the ends of profiles, and the epochs that A.2 prints."""
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with a leading ~ replaced by the home folder. Raises UserError where there is none of that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such home folder; write the path out.") from None
+
+
 def build_root() -> Path:
     """Where everything that a run makes lies: `$AAE_BUILD`, or `_build` in the repository."""
-    return Path(os.environ.get("AAE_BUILD") or REPOSITORY / "_build")
+    return expanded(os.environ.get("AAE_BUILD") or REPOSITORY / "_build")
 
 
 def runs_root() -> Path:
     """The run store: `$AAE_RUNS`, or `runs` in the build folder."""
-    return Path(os.environ.get("AAE_RUNS") or build_root() / "runs")
+    return expanded(os.environ.get("AAE_RUNS") or build_root() / "runs")
 
 
 def run_folder(experiment: Experiment, seed: int) -> Path:
@@ -192,7 +200,7 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
     """What made a run: commit, versions, hardware, time of start. JSON values only."""
     packages = ("torch", "numpy", "scipy", "safetensors")
     return {
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
         "hardware": {
             "processor": _processor(),
@@ -246,7 +254,7 @@ def duration(seconds: float) -> str:
 
 
 @cache
-def _commit() -> str:
+def commit() -> str:
     """The commit of the code, with "-dirty" where a tracked file differs from it; "unknown" outside git."""
     command = [
         "git",

@@ -506,7 +506,7 @@ def seconds_per_epoch(experiment: Experiment, device: str, pixels: int = 784) ->
     dataset = Dataset("noise", "", "", split, split, split, classes=10)
     model, descent = build(experiment, dataset.dim, dataset.classes, 0, target)
     program = Program([model], [descent], [Images.of(dataset, experiment, 0, target)], [0])
-    program.start(epoch=1)
+    program.start(epoch=experiment.pretraining + 1)  # where a model of two stages spends its time
     for done in range(WARM_UP + 1 + timed):
         if done == WARM_UP + 1:
             program.costs()  # waits for the device

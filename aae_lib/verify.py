@@ -30,7 +30,7 @@ def published(project: book.Project) -> list[Path]:
         (project.published, "*.ipynb"),
         (project.published_results, "*.json"),
         (project.published_bench, "*.json"),
-        (project.published_tests, "*.*"),
+        (project.published_tests, "[!.]*.*"),
     ):
         found += sorted(folder.glob(kind))
     return [path.relative_to(project.root) for path in found if path.is_file()]

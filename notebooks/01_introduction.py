@@ -128,7 +128,7 @@ figures.architecture(
 # Each follows one section of the paper, in one order: the idea with its equations; the few lines of the library that it comes to, printed from the library itself; training, and what its curves should look like; the paper's figure or table; the
 # paper's numbers beside ours, with a verdict by machine; a numbered list of everything that differs from the paper or that it leaves open; one experiment that it lacks; exercises.
 #
-# Numbers in the text are of the run that made the page. Cells that only draw are folded. Every chapter is a notebook: [run it again](../how_to_rerun.md), change a cell, and see what happens.
+# Numbers in tables, figures and verdicts, and most in the text, are of the run that made the page; paragraphs on what the published run misses, and the deviations, also quote earlier runs and trials, by hand. Cells that only draw are folded. Every chapter is a notebook: [run it again](../how_to_rerun.md), change a cell, and see what happens.
 
 # %% [markdown]
 # ## The idea: a game, and what it is worth

@@ -128,9 +128,21 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("mnist_100", {"batch_size": 0}, "whole numbers of at least 1"),
         ("mnist_100", {"input_dropout": 1.5}, "at least 0 and below 1"),
         ("mnist_100", {"input_noise": -0.1}, "noise must be at least 0"),
-        ("mnist_100", {"labels": "100"}, "labels must be a number"),
+        ("mnist_100", {"labels": "100"}, "labels must be int .* not '100'"),
         ("mnist_100", {"labels": 1.5}, "labels must be a number"),
         ("fig2_gaussian", {"reconstruction": None, "adversarial": None}, "no cost to lower"),
+        ("mnist_100", {"reconstruction": 0.1}, "reconstruction must be Rates | None, not 0.1"),
+        ("mnist_100", {"input_dropout": None}, "input_dropout must be float, not None"),
+        ("mnist_100", {"hidden": True}, "hidden must be int, not True"),
+        ("mnist_100", {"milestones": 35}, "milestones must be tuple.* not 35"),
+        ("mnist_100", {"codes": Code("z", Gaussian(2))}, "codes must be tuple"),
+        ("mnist_100", {"codes": (Code("z", Gaussian(2)),) * 2}, "a name of its own"),
+        ("mnist_100", {"init_std": -1.0}, "a standard deviation above 0"),
+        ("mnist_100", {"balance": -1.0}, "balance must be at least 0"),
+        ("mnist_100", {"average_after": -1}, "average_after must be at least 0"),
+        ("fig2_gaussian", {"temperature": 0.5}, "temperature needs a categorical code"),
+        ("nn_100", {"discriminator_noise": 0.3}, "discriminator_noise needs an adversary"),
+        ("fig11_a", {"head_scale": 10.0}, "head_scale for heads that are not"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, message) -> None:
@@ -180,7 +192,7 @@ def test_seeds_are_read(text: str, seeds: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "3-1", "0,5-3", "1,", "-2", "0-99999999", f"0-{10**19}", "1.5"]
+    "text", ["", "a", "3-1", "0,5-3", "1,", "-2", "5-", "0-99999999", f"0-{10**19}", "1.5"]
 )
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):

@@ -17,7 +17,7 @@ from aae_lib.engine import STEPS
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
 from aae_lib.networks import Output
-from aae_lib.phases import Batch, Descent, alone, imbalance, step
+from aae_lib.phases import Batch, Descent, alone, generator_costs, imbalance, step
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture
 from aae_lib.training import MODELS
 
@@ -219,6 +219,23 @@ def test_imbalance_is_the_divergence_of_the_mean_from_uniform() -> None:
     assert number(imbalance(one)) == pytest.approx(math.log(4))
     imbalance(one).backward()
     assert one.grad.isfinite().all()
+
+
+def test_a_cost_for_balance_is_in_the_encoders_adversarial_cost_and_moves_it() -> None:
+    plain, balanced = (build("mnist_100", balance=weight) for weight in (0.0, 2.0))
+    codes = balanced.encode(batch().x)
+    costs = generator_costs(balanced, codes, None, generator())
+    torch.testing.assert_close(costs.pop("balance"), 2 * imbalance(codes["y"]))
+    torch.testing.assert_close(costs, generator_costs(plain, codes, None, generator()))
+    for model in (plain, balanced):
+        step(alone(model), Descent(model), batch(), generator())
+    moved = [
+        name
+        for (name, a), b in zip(plain.named_parameters(), balanced.parameters(), strict=True)
+        if not torch.equal(a, b)
+    ]
+    assert "heads.y.0.weight" in moved
+    assert not any(name.startswith(("decoder", "output", "discriminators")) for name in moved)
 
 
 def test_categorical_code_is_the_softmax_of_its_logits() -> None:

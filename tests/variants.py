@@ -50,6 +50,7 @@ VARIANTS = {
         "clusters_16",
         {"temperature": 0.5, "balance": 1.0, "discriminator_noise": 0.3},
     ),
+    "balance beside labels": ("mnist_100", {"balance": 1.0}),
     "sum of codes (§7)": (
         "mnist_100",
         {"combine": "sum", "head_distance": 3.0, "labels": 10},
