@@ -23,7 +23,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -147,10 +146,11 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
     about = {"source_sha256": source_sha256(project, chapter), "parameters": parameters}
     target = project.chapters / source.name
     log = project.build / "logs" / f"{chapter}.log"
+    lock = project.build / "locks" / chapter
     with (
         _writing(chapter, target.parent, log.parent),
-        store.locked(project.build / "locks" / chapter),
-        tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch,
+        store.locked(lock),
+        store.scratch(lock) as scratch,
         log.open("w", encoding="utf-8", buffering=1) as output,
         _this_interpreter(project),
         _passing_on_sigterm() as stopped,
@@ -531,12 +531,13 @@ def build(project: Project, published: bool = False) -> Path:
     Raises UserError if a chapter is not to be shown or Sphinx warns of anything; the book that was
     there then stays.
     """
-    with store.locked(project.build / "locks" / "book"):
+    lock = project.build / "locks" / "book"
+    with store.locked(lock):
         source = project.build / "source"
         stage(project, source, published)
         log = project.build / "logs" / "book.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=project.build, prefix=".book-") as scratch:
+        with store.scratch(lock) as scratch:
             command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
             command += ["--config", str(project.root / "_config.yml"), "--path-output", scratch]
             command += ["-W", "-n", "--keep-going"]

@@ -174,9 +174,10 @@ class Chapter:
         return runs
 
     def _note(self, run: Run | PublishedRun) -> None:
-        name = run.experiment.name
+        name, key = run.experiment.name, (run.experiment.hash, run.seed)
         if name.startswith("exercise_"):  # a reader's, and no evidence
             return
+        known = key in [(noted["hash"], noted["seed"]) for noted in self.runs]
         self.runs.append({
             "experiment": name,
             "hash": run.experiment.hash,
@@ -187,7 +188,7 @@ class Chapter:
         curves = self.series.setdefault(name, {})
         # An ablation may show a run as it was then: the whole curve stays.
         earlier = curves.get(f"seed-{run.seed}", {"epoch": []})["epoch"]
-        if len(run.history["epoch"]) > len(earlier):
+        if not known or len(run.history["epoch"]) > len(earlier):
             curves[f"seed-{run.seed}"] = {
                 k: [round(v, 5) for v in vs] for k, vs in run.history.items()
             }

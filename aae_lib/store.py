@@ -19,8 +19,10 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -187,13 +189,18 @@ def locked(folder: Path, remedy: str = "set AAE_RUNS and AAE_BUILD elsewhere") -
                 print(f"waiting for the process that holds {folder} …", file=sys.stderr)
                 fcntl.flock(file, fcntl.LOCK_EX)
             for leftover in folder.glob(f".*{TEMPORARY}"):
-                leftover.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         except OSError as error:
             raise UserError(
                 f"cannot lock {folder}: {error.strerror}. Make it a folder that can be written to, on a disk that has "
                 f"file locks, or {remedy}."
             ) from None
         yield
+
+
+def scratch(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for what is not ready yet, in a `locked` one: where a kill leaves it, the next lock sweeps it away."""
+    return tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=TEMPORARY)
 
 
 def provenance(device: str, threads: int) -> dict[str, Any]:

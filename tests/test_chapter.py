@@ -164,6 +164,18 @@ def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> N
     assert again.history == first.history
 
 
+def test_a_setting_that_was_changed_in_place_has_its_own_curve(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    chapter.train("nn_100", epochs=2)
+    changed_cell = changed(by_name("nn_100"), "nn_100", init_std=0.5)
+    (run,) = chapter.train(changed_cell, epochs=1.0)
+    assert run.epochs == 1
+    shown = chapter.series["nn_100"]["seed-0"]["test error"]
+    assert shown == pytest.approx(run.history["test error"], abs=1e-5)
+    with pytest.raises(UserError, match=r"seeds must be a list, \[3\]"):
+        chapter.train("nn_100", seeds=3)
+
+
 def test_published_runs_take_the_place_of_training(parameters, tmp_path, monkeypatch) -> None:
     parameters["replicates"] = 2
     trained = Chapter.open(NAME, "A chapter", parameters)

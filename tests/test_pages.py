@@ -75,11 +75,11 @@ def test_a_changed_field_shows_and_differs():
 
 
 def test_where_the_paper_is_silent_the_value_is_our_choice():
-    one = replace(by_name("table1_aae"), adversarial=Rates(0.3, 0.25), discriminator_noise=0.125)
+    one = replace(by_name("table1_aae"), adversarial=Rates(0.3, 0.25), code_dim=33)
     shown = rows_of(pages.appendix([one]), "A.1: likelihood")
     told = ["silent", "rate 0.3, momentum 0.25", "our choice"]
     assert shown[pages.NAMES["adversarial"]] == told
-    assert shown["discriminator noise"] == ["silent", "0.125", "our choice"]  # has no words yet
+    assert shown["code dim"] == ["silent", "33", "our choice"]  # has no words yet
 
 
 def test_what_is_not_configured_is_said_and_what_no_section_describes_is_shown():
@@ -232,6 +232,23 @@ def test_a_chapter_s_page_shows_the_verdicts_of_today_its_parameters_and_texts_f
     assert notebook.cells[4].metadata["mystnb"]["image"] == {"alt": "Digits of the test set"}
     assert notebook.cells[4].outputs == [picture]
     nbformat.validate(notebook)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'table = chapter.against_the_paper("fig2.")\ndisplay(table)',
+        '%%time\nchapter.against_the_paper("fig2.")',
+        "chapter.against_the_paper(places)",
+    ],
+)
+def test_a_reader_s_own_cell_with_the_table_is_shown(source: str) -> None:
+    table = nbformat.v4.new_output("display_data", {"text/html": "<p>old</p>"})
+    cell = nbformat.v4.new_code_cell(source, outputs=[table])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    pages.staged(notebook, "01_introduction", {"Published": claims.scorecard([])})
+    shown = notebook.cells[0].outputs[0].data["text/html"]
+    assert (shown == "<p>old</p>") is not source.startswith("table")
 
 
 # ---- machines

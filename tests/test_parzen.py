@@ -428,7 +428,9 @@ def test_the_numbers_on_the_way_to_many_samples() -> None:
             parzen.counts_up_to(wrong)
 
 
-def test_the_curve_of_a_run_is_kept_beside_it_until_its_weights_change(digits, runs) -> None:
+def test_the_curve_of_a_run_is_kept_beside_it_until_its_weights_change(
+    digits, runs, monkeypatch
+) -> None:
     run = training.fit(by_name("table1_aae"), digits, seed=0, epochs=0.1, device="cpu", quiet=True)
     points = torch.from_numpy(digits.test.pixels()[:20])
     samples, drawn = run.model.sample, []
@@ -441,6 +443,9 @@ def test_the_curve_of_a_run_is_kept_beside_it_until_its_weights_change(digits, r
     found = parzen.curve_of(run, [30, 50], points, quiet=True)
     assert torch.equal(parzen.curve_of(run, [30, 50], points, quiet=True), found)
     assert drawn == [50]
+    with monkeypatch.context() as patch:  # a store that may only be read
+        patch.setattr(store, "locked", lambda *_: pytest.fail("locked a finished estimate"))
+        assert torch.equal(parzen.curve_of(run, [30, 50], points, quiet=True), found)
     assert list((store.run_folder(run.experiment, 0) / "parzen").glob("*.safetensors"))
     for changed in {"counts": [40]}, {"points": points[:5]}, {"sigmas": [0.2, 0.3]}:
         options = {"counts": [30, 50], "points": points} | changed

@@ -570,6 +570,7 @@ def test_what_a_killed_process_left_half_written_is_swept_away(digits, runs) -> 
     folder = store.run_folder(e.on(digits), 0)
     folder.mkdir(parents=True)
     (folder / f".checkpoint-000001.safetensors.0123abcd{store.TEMPORARY}").write_bytes(b"half")
+    (folder / f".0123abcd{store.TEMPORARY}").mkdir()  # `store.scratch`
     fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-000001.safetensors", "lock"]
 
