@@ -127,7 +127,7 @@ class Chapter:
         if isinstance(seeds, int):
             raise UserError(f"{experiment.name}: seeds must be a list, [{seeds}] for one of them.")
         dataset, seeds = dataset or self.dataset, seeds or self.seeds
-        epochs = int(epochs) if epochs >= 1 else epochs  # "300.0" on a command line
+        epochs = int(epochs) if float(epochs).is_integer() else epochs  # "300.0" on a command line
         if not self.parameters.get("train", True):
             keyed = experiment.on(dataset)
             if not all(store.checkpoint_path(keyed, seed, epochs).exists() for seed in seeds):

@@ -245,11 +245,9 @@ def curve(
     }
     reached = torch.empty(0, len(parzen.sigmas), len(points), dtype=torch.float64)
     if state is not None and state.exists():
-        tensors = _load(state, key)
-        if len(tensors["reached"]) == len(
-            counts
-        ):  # finished: also where the store may only be read
-            return tensors["reached"]
+        found = _load(state, key)["reached"]
+        if len(found) == len(counts):  # finished: it needs no lock, so a store may be read-only
+            return found
     with ExitStack() as stack:
         if state is not None:
             stack.enter_context(store.locked(state.parent))

@@ -55,6 +55,7 @@ def test_help_teaches_and_needs_no_torch() -> None:
         (["train", "mnist_100", "--profile", "paper", "--device", "cpu"], "--allow-cpu"),
         (["claims", "--profile", "fast"], "unknown profile 'fast'"),
         (["doctor", "--device", "cuda:77"], "device 'cuda:77'"),
+        (["train", "nn_100", "--data", "~nobody-here/x.npz"], "no such home folder"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, roots, capsys) -> None:
