@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -156,8 +156,9 @@ def test_an_iteration_is_captured_after_a_few_and_again_when_rates_or_stage_chan
     iterate = these._iterate
 
     @contextmanager
-    def capture(graph: RecordedGraph):
+    def capture(graph: RecordedGraph, stream: torch.device):
         assert graph.generators == these.generators
+        assert stream == these.device
         monkeypatch.setattr(these, "_iterate", lambda: None)
         yield
         monkeypatch.setattr(these, "_iterate", iterate)
@@ -165,6 +166,8 @@ def test_an_iteration_is_captured_after_a_few_and_again_when_rates_or_stage_chan
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: device)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(these, "captures", True)
     RecordedGraph.made = 0

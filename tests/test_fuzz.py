@@ -441,7 +441,7 @@ def idle(digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(training, "fit_replicates", lambda *_, **__: [])
     monkeypatch.setattr(training, "seconds_per_epoch", lambda *_: 1.0)
     monkeypatch.setattr(cli, "FETCHED", {"mnist": lambda *_: [], "svhn": lambda *_: []})
-    monkeypatch.setattr(store, "_commit", lambda: "0123456789ab")
+    monkeypatch.setattr(store, "commit", lambda: "0123456789ab")
     monkeypatch.setattr(verify, "problems", lambda _: [])
     return tmp_path
 
