@@ -468,7 +468,7 @@ pd.DataFrame([game(title, run) for title, run in moved.items()]).style.hide(axis
 # * **Chapter 7's encoder is free to be sure.** Its softmax soon is as one-hot as the prior, and the adversary cannot tell them apart: its cost is near $2\ln2 = 1.39$. The labelled images are right, and their cost is spent. Nothing is left that would move a cloud, wherever it happens to lie.
 # * **Batch norm and larger weights** make the first steps those of a clustering, chapter 8's, and the game begins. One does not do without the other: larger weights alone diverge, and batch norm alone changes nothing (point 5).
 # * **Heads that learn no scale and no shift** give each of $y$'s ten numbers mean 0 and variance 1 over a mini-batch. No class can take in much more than its share, so that two clouds at one head push each other out. This is the largest step.
-# * **But then the discriminator wins.** By equation {eq}`eq-ceiling` such a softmax is sure of nothing beyond 0.76, which is easily told from one-hot. Halving the temperature lifts that ceiling to 0.99. The error hardly changes; but the game is closer, and the labels can be learned. (The first row was trained in single precision, the others with products in [bfloat16](../speed.md): a tenth of a point is nothing here.)
+# * **But then the discriminator wins.** By equation {eq}`eq-ceiling` such a softmax is sure of nothing beyond 0.76, which is easily told from one-hot. Halving the temperature lifts that ceiling to 0.99. The error hardly changes; but the game is closer, and the labels can be learned. (The first row was begun with products in [bfloat16](../speed.md), as the others, and went on in single precision: a tenth of a point is nothing here.)
 #
 # ## Against the paper
 
@@ -483,7 +483,7 @@ chapter.against_the_paper("fig11.")
 # *b* and *d*, 100 labels: 10.6 and 6.5 %, where chapter 7's encoder left 20.5 and 13.6. In b two digits make 39 % of the errors, 4 and 9: 27 % of the 4s and 15 % of the 9s lie at the other's head; in d that is 11 and 10 %. Their images are the likest of all digits, and ten labels each do not say which way the border runs.
 # Waiting at these rates does nothing for b and little for d: in d the validation error is 7.5, 7.0, 6.2, 6.0 and 6.3 % after 10, 20, 30, 40 and 50 epochs, in b 9.3, 9.3, 9.5, 9.2 and 9.8. What the step of the rates after epoch 50 brings, we have not seen. What would draw that border, we do not know.
 #
-# *c*, no labels: 30.2 %, by the luck of the last epoch (validation images: 34 % after the first, 37, 36, 38, 38 and 29 after 10 to 50, and once 47). The adversaries' costs are those of the other panels, the reconstruction gets better, and clusters that mix digits stay. No cluster is named 9: all nines lie with other digits, half of them with the sevens and a third with the fours, and that alone is 10.1 of the 30.2 points, while 2 and 3 have three names each and two heads hold no test image. The second seed of the trials had 24.9 % after three epochs, where this one had 37.5. Rates, temperature and noise were tried (point 6), but the error of one run moves by seven points from an epoch to the next: nothing that they do is as large.
+# *c*, no labels: 30.2 %, by the luck of the last epoch (validation images: 34 % after the first, 37, 36, 38, 38 and 29 after 10 to 50, and once 47). The adversaries' costs are those of the other panels, the reconstruction gets better, and clusters that mix digits stay. No cluster is named 9: all nines lie with other digits, half of them with the sevens and a third with the fours, and that alone is 10.1 of the 30.2 points, while 2 and 3 have three names each and two heads hold no test image. The second seed of the trials had 24.9 % after three epochs, where this one had 37.5. Rates, temperature and noise were tried (point 6), but the error of one run moves by seven points from an epoch to the next, and none of them gained as much.
 # With learned heads it was 45.6, three seeds. Two dimensions leave $z$ little style to take off $y$, and the place of the head has to say the rest; whether that is the reason, we have not shown.
 
 # %% [markdown]
@@ -503,7 +503,7 @@ chapter.against_the_paper("fig11.")
 # 8. **What the error counts: the paper is silent.** Here, images whose largest entry of $y$ is not their class; in panel c, whose cluster is named otherwise (§6). The overlap says by how much the position in the plane would differ from that.
 # 9. **The circle: the paper gives neither order nor radius.** Digits in numeric order; the radius is the heads' distance from the origin, 10. A picture with another order has other overlaps; no number depends on it but the overlap as drawn.
 # 10. **Fracturing: not tested as a claim.** The paper says that the adversary prevents it and gives no picture of it; the second exercise trains without one.
-# 9. **Precision.** The published models multiply in hidden layers in [bfloat16](../speed.md), with two to three significant digits; all else is in single precision. Effect on an error after three epochs: 10.4 and 10.6 % in panel b, 4.3 and 4.5 % in panel a (bfloat16 and single precision, first seed).
+# 9. **Precision.** The published models multiply in hidden layers in [bfloat16](../speed.md), with two to three significant digits; all else is in single precision. Effect on an error after three epochs: 10.4 % in panel b and 4.3 % in panel a, first seed; with the last two of these in single precision 10.6 and 4.5 %.
 
 # %% [markdown]
 # ## Exercises
@@ -598,7 +598,7 @@ chapter.against_the_paper("fig11.")
 #
 # A class becomes a place and a style the way around it, so that a classifier's code can be drawn, and decoded. After {glue:text}`epochs` of the paper's schedule the test errors of the four embeddings are
 # {glue:text}`error-a` % (1000 labels), {glue:text}`error-b` % (100), {glue:text}`error-c` % (none) and {glue:text}`error-d` % (100, ten dimensions), means over {glue:text}`seeds`. The threshold of the repulsion follows from the
-# prior's width: six standard deviations would keep all but about a thousandth of each cloud on its own side of every neighbour. Some 2 % are on the wrong side in these pictures: images of which the class is unsure lie between heads.
+# prior's width: six standard deviations would keep all but about a thousandth of each cloud on its own side of every neighbour. Two to three per cent are on the wrong side in the plane: images of which the class is unsure lie between heads.
 
 # %% tags=["remove-cell"]
 for panel, rows in measured.items():

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -144,3 +145,20 @@ def test_seconds_per_epoch_times_the_real_step() -> None:
     from aae_lib.experiments import by_name
 
     assert training.seconds_per_epoch(by_name("nn_100"), "cpu") > 0
+
+
+def test_seconds_per_epoch_are_of_the_stage_that_a_model_is_longest_in(monkeypatch) -> None:
+    from aae_lib.engine import Program
+    from aae_lib.experiments import by_name
+
+    started = []
+    start = Program.start
+
+    def noted(program: Program, epoch: int) -> None:
+        started.append(epoch)
+        start(program, epoch)
+
+    monkeypatch.setattr(Program, "start", noted)
+    e = replace(by_name("table1_gmmn"), hidden=16, matching_layers=(16, 16))
+    training.seconds_per_epoch(e, "cpu")
+    assert started == [e.pretraining + 1]

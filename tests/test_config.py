@@ -131,7 +131,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("mnist_100", {"labels": "100"}, "labels must be int .* not '100'"),
         ("mnist_100", {"labels": 1.5}, "labels must be a number"),
         ("fig2_gaussian", {"reconstruction": None, "adversarial": None}, "no cost to lower"),
-        ("mnist_100", {"reconstruction": 0.1}, "reconstruction must be Rates | None, not 0.1"),
+        ("mnist_100", {"reconstruction": 0.1}, r"reconstruction must be Rates \| None, not 0.1"),
         ("mnist_100", {"input_dropout": None}, "input_dropout must be float, not None"),
         ("mnist_100", {"hidden": True}, "hidden must be int, not True"),
         ("mnist_100", {"milestones": 35}, "milestones must be tuple.* not 35"),
@@ -148,6 +148,20 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
 def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, message) -> None:
     with pytest.raises(UserError, match=message):
         replace(EXPERIMENTS[name], **changes)
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ((0.01, 0.9, "SGD"), "unknown optimiser 'SGD'; Valid: sgd, adam"),
+        ((-0.01, 0.9), "a learning rate above 0"),
+        ((0.01, 1.0), "a momentum of at least 0 and below 1"),
+        (("0.01", 0.9), "learning_rate must be float, not '0.01'"),
+    ],
+)
+def test_rates_that_would_not_descend_are_refused(rates: tuple, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Rates(*rates)
 
 
 @pytest.mark.parametrize("name", ["fig4_mixture", "fig4_swiss_roll"])

@@ -161,6 +161,12 @@ def test_make_alone_lists_every_target():
     assert make("help").stdout == shown
 
 
+def test_a_chapter_without_a_gpu_can_be_insisted_on():
+    asked = "-n", "chapter", "CHAPTER=07", "PROFILE=paper"
+    assert "-p allow_cpu True" not in make(*asked).stdout
+    assert "-p allow_cpu True" in make(*asked, "ALLOW_CPU=1").stdout
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A folder with what the set-up reads, and stand-ins for programs."""

@@ -446,7 +446,14 @@ def test_the_curve_of_a_run_is_kept_beside_it_until_its_weights_change(
     with monkeypatch.context() as patch:  # a store that may only be read
         patch.setattr(store, "locked", lambda *_: pytest.fail("locked a finished estimate"))
         assert torch.equal(parzen.curve_of(run, [30, 50], points, quiet=True), found)
-    assert list((store.run_folder(run.experiment, 0) / "parzen").glob("*.safetensors"))
+    files = store.run_folder(run.experiment, 0) / "parzen"
+    assert len(list(files.glob("*.safetensors"))) == 1
+    with monkeypatch.context() as patch:  # another kind of device draws other samples
+        patch.setattr(parzen, "choose_device", lambda _: "meta")
+        patch.setattr(run.model, "to", lambda _: run.model, raising=False)
+        patch.setattr(parzen, "curve", lambda *_, state, **__: state)
+        other = parzen.curve_of(run, [30, 50], points, quiet=True)
+    assert other.parent == files and not other.exists()
     for changed in {"counts": [40]}, {"points": points[:5]}, {"sigmas": [0.2, 0.3]}:
         options = {"counts": [30, 50], "points": points} | changed
         parzen.curve_of(run, **options, quiet=True)

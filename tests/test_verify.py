@@ -71,6 +71,12 @@ def test_a_file_that_nobody_published_is_named(evidence: Project):
     )
 
 
+def test_what_a_file_manager_leaves_is_no_evidence(evidence: Project):
+    evidence.published_tests.mkdir(parents=True)
+    (evidence.published_tests / ".DS_Store").touch()
+    assert verify.problems(evidence) == []
+
+
 @pytest.mark.parametrize("text", [None, "", "no sums\n", b"\xff"])
 def test_without_sums_nothing_is_taken_for_published(text: str | bytes | None, evidence: Project):
     path = evidence.root / verify.SUMS
