@@ -50,7 +50,7 @@ book: setup ## train what is missing, execute the chapters, build the book
 
 chapter: setup ## execute one chapter: make chapter CHAPTER=07
 	@$(RUN) -m aae_lib.book run $(CHAPTER) --profile $(PROFILE) --seed $(SEED) \
-		$(if $(REPLICATES),-p replicates $(REPLICATES)) $(if $(ALLOW_CPU),-p allow_cpu True) -p data "$(DATA)"
+		$(if $(REPLICATES),-p replicates $(REPLICATES)) $(if $(filter-out 0,$(ALLOW_CPU)),-p allow_cpu True) -p data "$(DATA)"
 
 lab: tools ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab notebooks

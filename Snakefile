@@ -22,7 +22,7 @@ from aae_lib.experiments import BESIDE, CHAPTERS, by_name
 
 REPOSITORY = Path(workflow.basedir)
 PYTHON = f"cd {quote(str(REPOSITORY))} && {quote(sys.executable)} -m "
-BUILD = REPOSITORY / store.build_root()
+BUILD = store.build_root()
 PROFILE, DATA = config.get("profile", "quick"), str(config.get("data", "mnist"))
 if DATA.endswith(".npz"):  # as seen from the repository, where the jobs run
     DATA = str(REPOSITORY / store.expanded(DATA))
@@ -56,7 +56,7 @@ def configured(name):
 def run(name, seed):
     """The checkpoint at which a run of this profile ends."""
     experiment = configured(name)
-    return str(REPOSITORY / store.checkpoint_path(experiment, seed, LENGTH.epochs_of(experiment)))
+    return str(store.checkpoint_path(experiment, seed, LENGTH.epochs_of(experiment)))
 
 
 try:

@@ -20,7 +20,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from aae_lib import claims, pages, store
 from aae_lib.config import PROFILES, profile
-from aae_lib.errors import UNREADABLE, Stopped, UserError, suggest
+from aae_lib.errors import UNREADABLE, Stopped, UserError, on_sigterm, suggest
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -61,7 +60,7 @@ class Project:
     @property
     def build(self) -> Path:
         """Everything that is made here: `$AAE_BUILD`, or `_build`."""
-        return self.root / store.build_root()
+        return store.build_root()
 
     @property
     def chapters(self) -> Path:
@@ -153,7 +152,7 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
         store.scratch(lock) as scratch,
         log.open("w", encoding="utf-8", buffering=1) as output,
         _this_interpreter(project),
-        _passing_on_sigterm() as stopped,
+        _passing_on_sigterm(chapter) as stopped,
     ):
         running = Path(scratch, source.name)
         try:
@@ -177,7 +176,8 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
             if running.exists():
                 running.replace(failed)
             message = f"{chapter} failed{_where(failed, error)}"
-            print(message, *getattr(error, "traceback", []), sep="\n", file=_Plain(output))
+            told = "\n".join([message, *getattr(error, "traceback", [])])
+            print(re.sub(r"\x1b\[[0-9;]*m", "", told), file=output)  # without IPython's colours
             kept = f"\n{target} is still the last good copy." if target.exists() else ""
             raise ChapterError(f"{message}{kept}\nThe whole output: {log}") from error
         notebook = nbformat.read(running, as_version=4)
@@ -315,8 +315,11 @@ def _this_interpreter(project: Project) -> Iterator[None]:
 
 
 @contextmanager
-def _passing_on_sigterm() -> Iterator[list[int]]:
-    """SIGTERM goes to the kernel, where a training then leaves a checkpoint; yields a list, empty until it comes."""
+def _passing_on_sigterm(chapter: str) -> Iterator[list[int]]:
+    """SIGTERM goes to the kernel, where a training then leaves a checkpoint; yields a list, empty until it comes.
+
+    Before there is a kernel, and after its end, it raises Stopped.
+    """
     import psutil
 
     received: list[int] = []
@@ -325,30 +328,13 @@ def _passing_on_sigterm() -> Iterator[list[int]]:
         received.append(number)
         kernels = psutil.Process().children()
         if not kernels:
-            raise Stopped("there is no kernel yet")
+            raise Stopped(f"{chapter} was stopped; the same command goes on.")
         for kernel in kernels:
             with suppress(psutil.NoSuchProcess):
                 kernel.terminate()
 
-    try:
-        before = signal.signal(signal.SIGTERM, pass_on)
-    except ValueError:  # not in the main thread, which alone may ask for signals
+    with on_sigterm(pass_on):
         yield received
-        return
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _Plain:
-    """A file without the colours that IPython gives to tracebacks."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-
-    def write(self, text: str) -> None:
-        self.file.write(re.sub(r"\x1b\[[0-9;]*m", "", text))
 
 
 def _where(failed: Path, error: Exception) -> str:
@@ -603,17 +589,17 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
         columns["This machine"] = claims.scorecard(
             [path for paths in own.values() for path in paths]
         )
-    results = [
-        content
-        for paths, parameters in behind
-        for content in map(_results_to_show, paths)
-        if parameters in (None, content.get("parameters"))
-    ]
     here = None if published else bench.load(project.build)
     whose = "this machine" if here else "the published measurement"
     folder = source / "generated"
     folder.mkdir()
     try:
+        results = [
+            content
+            for paths, parameters in behind
+            for content in map(_results_to_show, paths)
+            if parameters in (None, content.get("parameters"))
+        ]
         machines, cost = pages.machines(results), pages.cost(results)
     except UNREADABLE as error:
         raise UserError(
@@ -953,11 +939,12 @@ def _reword(project: Project, options: argparse.Namespace) -> None:
 
 
 def _value(text: str) -> Any:
-    """A parameter as it is written in Python; any other text is itself."""
+    """A number, a truth value or None, as it is written in Python; any other text is itself, "16, 30" too."""
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
+    return value if isinstance(value, int | float | str | None) else text
 
 
 def _build(project: Project, options: argparse.Namespace) -> None:

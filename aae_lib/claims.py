@@ -1,6 +1,6 @@
 """What the paper claims, and whether results bear it out.
 
-The ledger `data/claims.toml` holds every number of the paper and its statements about Fig 2, each
+The ledger `data/claims.toml` holds every number of the paper and its statements about pictures, each
 with the band of values that counts as finding it again. Results are the JSON files that chapters
 write. A claim and its evidence give a verdict, with the reason: reproduced, partly, not reproduced,
 or not run.
@@ -119,10 +119,6 @@ class Row(Verdict):
     @property
     def model(self) -> str:
         return self.claim.model
-
-    @property
-    def chapter(self) -> str:
-        return self.claim.chapter
 
     @property
     def reported(self) -> float | None:

@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train replicates of one experiment into the run store ($AAE_RUNS, default _build/runs).\n"
         "A run that is there is loaded; one that stopped half-way goes on from its last checkpoint, to the\n"
-        "same weights. A longer profile continues a shorter one.\n\nExperiments:\n"
+        "same weights. A longer profile continues a shorter one of whole epochs.\n\nExperiments:\n"
         + "\n".join(f"  {e.name:18} {e.paper}" for e in EXPERIMENTS.values())
         + "\n\nProfiles:\n"
         + "\n".join(f"  {p.name:18} {p.purpose}" for p in PROFILES.values()),
@@ -155,11 +155,11 @@ def _fetch(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     experiment, chosen = by_name(options.experiment), profile(options.profile)
-    seeds = parse_seeds(options.seeds) if options.seeds else list(range(chosen.replicates))
+    seeds = list(range(chosen.replicates)) if options.seeds is None else parse_seeds(options.seeds)
     from aae_lib.training import fit_replicates, require_gpu  # torch takes seconds to import
 
     require_gpu(chosen, options.device, options.allow_cpu)
-    dataset = chosen.dataset(options.data or experiment.source)
+    dataset = chosen.dataset(experiment.source if options.data is None else options.data)
     runs = fit_replicates(
         experiment,
         dataset,
@@ -199,7 +199,10 @@ def _claims(options: argparse.Namespace) -> None:
     if options.profile is not None:
         folder = store.build_root() / "results" / profile(options.profile).name
     rows = claims.scorecard(folder)
-    print(json.dumps(claims.as_json(rows), indent=2) if options.json else claims.render(rows))
+    if options.json:
+        print(json.dumps(claims.as_json(rows), indent=2))
+    else:
+        print(claims.render(rows, shutil.get_terminal_size((120, 24)).columns))
 
 
 def _verify(_options: argparse.Namespace) -> int:

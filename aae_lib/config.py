@@ -7,12 +7,12 @@ Nothing here needs torch, so that the command line and Snakemake can read config
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from aae_lib.data import Dataset, load, subset
+from aae_lib.data import Dataset, digest_of, load, subset
 from aae_lib.errors import UserError, suggest
 from aae_lib.priors import Categorical, GaussianMixture, Prior, SwissRoll
 
@@ -37,7 +37,7 @@ def _check_types(value: Any, name: str) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether `value` is what an annotation says: a whole number may stand for a float, True for no number."""
+    """Whether `value` is what an annotation says: a float is finite, or a whole number; True is none."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if get_origin(hint) is tuple:
@@ -46,7 +46,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, kind) for kind in kinds)
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
+    if hint is float:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, hint)
 
 
 @dataclass(frozen=True)
@@ -157,13 +159,31 @@ class Experiment:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained. Raises UserError that names the field."""
         _check_types(self, self.name)
+        for code in self.codes:
+            _check_types(code.prior, f"{self.name}, {code.name}")
         kinds = {code.name: type(code.prior) for code in self.codes}
         sizes = (self.hidden, self.layers, self.batch_size, self.epochs, *self.matching_layers)
+        sizes += (self.noise_dim, self.code_dim)
         needs = {
-            "units, layers, batch_size and epochs must be whole numbers of at least 1": any(
+            "units, layers, batch_size, epochs, noise_dim and code_dim must be at least 1": any(
                 size < 1 for size in sizes
             ),
+            "there must be a code, named by an identifier": (
+                not kinds or not all(name.isidentifier() for name in kinds)
+            ),
             "each code needs a name of its own": len(kinds) < len(self.codes),
+            "what describes a prior must be above 0": any(
+                value <= 0 for code in self.codes for value in vars(code.prior).values()
+            ),
+            "decay must be above 0": self.decay <= 0,
+            "batch norm needs mini-batches of at least 2": (
+                self.batch_norm != "none" and self.batch_size < 2
+            ),
+            "supervised is for an autoencoder": self.supervised and self.method in ("gan", "gmmn"),
+            "a bernoulli likelihood needs a VAE or a GMMN, and a sigmoid output": (
+                self.likelihood == "bernoulli"
+                and (self.method not in ("vae", "gmmn") or self.output != "sigmoid")
+            ),
             "dropout must be at least 0 and below 1": not (
                 0 <= self.input_dropout < 1 and 0 <= self.hidden_dropout < 1
             ),
@@ -235,11 +255,12 @@ class Experiment:
                     or self.hidden < 5
                 )
             ),
-            "a GMMN needs one code z, matching rates and layers, bandwidths above 0, and pretraining if it has an "
-            "autoencoder": (
+            "a GMMN needs one code z, no adversary, matching rates and layers, bandwidths above 0, and pretraining if "
+            "it has an autoencoder": (
                 self.method == "gmmn"
                 and (
                     list(kinds) != ["z"]
+                    or self.adversarial is not None
                     or self.matching is None
                     or not self.matching_layers
                     or not self.bandwidths
@@ -284,7 +305,7 @@ class Experiment:
         rename the runs that do not use it.
         """
         text = json.dumps({"mathematics": MATHEMATICS, **self.describe()}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest_of(text)
 
     def describe(self) -> dict[str, Any]:
         """The fields that differ from their default, as plain JSON values."""

@@ -27,7 +27,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from aae_lib.errors import UserError, suggest
-from aae_lib.store import expanded, write_atomically
+from aae_lib.store import expanded, folder, write_atomically
 
 MNIST = {  # file -> sha256 of its uncompressed content
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -110,8 +110,7 @@ class Dataset:
 
 def root() -> Path:
     """Where data lie: `$AAE_DATA`, or `data/cache` in the repository."""
-    default = Path(__file__).parent.parent / "data" / "cache"
-    return expanded(os.environ.get("AAE_DATA") or default)
+    return folder("AAE_DATA", "data/cache")
 
 
 def load(source: str | Path = "mnist", root: str | Path | None = None) -> Dataset:

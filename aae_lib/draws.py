@@ -67,7 +67,7 @@ class Draws:
         return self.tensors[self.used :]
 
     def next(self, request: Request) -> Tensor:
-        """The next tensor. Raises ValueError if other numbers were drawn than are asked for now."""
+        """The next tensor. Raises ValueError if none are left, or if its shape is not the one that is asked for."""
         drawn = self.tensors[self.used] if self.used < len(self.tensors) else None
         if drawn is None or tuple(drawn.shape) != request.shape:
             raise ValueError(f"{request} is not what was drawn at place {self.used}")

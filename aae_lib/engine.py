@@ -104,7 +104,7 @@ class Images:
 
 
 def scale(pixels: Tensor) -> Tensor:
-    """uint8 pixels as float32 in [0, 1]."""
+    """uint8 pixels in [0, 1], of torch's default type: float32."""
     return pixels.to(torch.get_default_dtype()).div_(255)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 UNREADABLE = (
@@ -34,6 +36,20 @@ class Diverged(UserError):
 
 class Stopped(UserError):
     """A training was asked to end, SIGTERM, and left all that it takes to go on: exit code 75, "try again"."""
+
+
+@contextmanager
+def on_sigterm(handler: Callable[..., None]) -> Iterator[None]:
+    """Inside, SIGTERM calls `handler`. Only in the main thread, which alone may ask for signals."""
+    try:
+        before = signal.signal(signal.SIGTERM, handler)
+    except ValueError:  # another thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:

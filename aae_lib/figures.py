@@ -43,6 +43,9 @@ PALETTE = (
 """One colour per digit, found by search: to normal, deutan, protan and tritan eyes alike, any two
 are at least 26 apart (CIE 1976, L*a*b*); matplotlib's default ten come as close as 4.6."""
 
+COLOURS = ["#0b62b8", "#c2410c", "#432894", "#3f7d3a"]
+"""Of lines, in the order in which they are drawn."""
+
 INK, GREY = "#222222", "#8a8a8a"
 VERDICT_COLOURS = {
     "reproduced": "#0b62b8",
@@ -70,7 +73,7 @@ STYLE = {
     "text.color": INK,
     "xtick.color": "#555555",
     "ytick.color": "#555555",
-    "axes.prop_cycle": mpl.cycler(color=["#0b62b8", "#c2410c", "#432894", "#3f7d3a"]),
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "lines.linewidth": 1.6,
     "mathtext.fontset": "dejavusans",
 }
@@ -173,7 +176,6 @@ def sheet(
     rows: int,
     columns: int,
     *,
-    title: str | None = None,
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
     framed_columns: Sequence[int] = (),
@@ -200,7 +202,7 @@ def sheet(
     # The page closes around the images: margins in inches for the labels, no space besides.
     slanted = column_labels is not None and max(map(len, column_labels)) > 3
     left = 0.07 * max(map(len, row_labels)) + 0.1 if row_labels else 0.03
-    top = 0.03 + 0.28 * bool(title) + (0.42 if slanted else 0.25 if column_labels else 0)
+    top = 0.03 + (0.42 if slanted else 0.25 if column_labels else 0)
     right, bottom = 0.4 if slanted else 0.03, 0.03
     width = width or min(WIDTH, 0.42 * columns + left + right)
     inner = width - left - right
@@ -216,8 +218,6 @@ def sheet(
         for text in axes.get_xticklabels():
             text.set(rotation=40, ha="left", rotation_mode="anchor")
     axes.spines[:].set_visible(False)
-    if title:
-        figure.suptitle(title, x=(left + inner / 2) / width, y=1 - 0.05 / total, va="top", size=10)
     for column in framed_columns:
         frame = {"fill": False, "ec": "#ffb000", "lw": 2, "clip_on": False}
         axes.add_patch(Rectangle((column % columns, 0), 1, rows, **frame))
@@ -360,11 +360,10 @@ def error_along_training(
         raise UserError("figures.error_along_training got neither a run nor a reference to draw.")
     figure = Figure(figsize=(WIDTH, 0.58 * WIDTH), layout="constrained")
     axes = figure.subplots()
-    colours = [entry["color"] for entry in STYLE["axes.prop_cycle"]]
     dashes, markers = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.2))), "osD^"
     legend = []
     for i, setting in enumerate(settings):
-        colour, dash = colours[i % 4], dashes[i % 4]
+        colour, dash = COLOURS[i % 4], dashes[i % 4]
         open_marker = {"marker": markers[i % 4], "mfc": "white", "mec": colour, "mew": 1.6, "ms": 7}
         curves = [
             _check_curve(f"{setting}, {seed}", run["epoch"], run[quantity])
@@ -423,10 +422,9 @@ def error_of_variants(
     curves = [_check_curve(name, run["epoch"], run[quantity]) for name, run in series.items()]
     base = list(curves[0].values())[-1]
     axes.axvline(base, color=GREY, ls="--", lw=1, zorder=0.5)
-    colours = [entry["color"] for entry in STYLE["axes.prop_cycle"]]
     for row, curve in enumerate(curves):
         *earlier, last = curve.values()
-        colour = colours[min(row, 1)]
+        colour = COLOURS[min(row, 1)]
         axes.plot([*earlier, last], [row] * len(curve), color=colour, lw=0.8, alpha=0.5, zorder=1)
         sizes = np.linspace(10, 45, len(curve))
         open_dots = {"facecolors": "white", "edgecolors": colour, "linewidths": 1.2}
@@ -489,10 +487,9 @@ def likelihood_over_samples(
     """
     figure = Figure(figsize=(WIDTH, 0.55 * WIDTH), layout="constrained")
     axes = figure.subplots()
-    colours = [entry["color"] for entry in STYLE["axes.prop_cycle"]]
     legend = []
     for i, (name, points) in enumerate(series.items()):
-        colour, marker = colours[i % 4], "osD^"[i % 4]
+        colour, marker = COLOURS[i % 4], "osD^"[i % 4]
         for curve, dash in (points, "-"), (kept.get(name, {}), (0, (4, 1.5))):
             if not np.isfinite(list(curve.values())).all():
                 raise UserError(f"the curve '{name}' has values that are not finite.")
@@ -524,16 +521,13 @@ def explained_by_column(curves: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def losses(
-    history: Mapping[str, Sequence[float]], *, reconstruction: str = "½‖x̂ − x‖² per image"
-) -> Figure:
+def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     """Mean cost of each epoch, a panel per phase and a line per code. Paper: §2, §5, the phases.
 
     `history` has "epoch" and, equally long, costs named as training names them: "reconstruction",
     "discriminator z", "generator z", "supervised" …. Dashed: the adversaries' costs in nats where
     the discriminator cannot tell codes from the prior, 2 ln 2 for it and ln 2 for the generator.
-    Paper: §1.1. `reconstruction` labels that cost's axis; the others are in nats, but for the repulsion of
-    cluster heads (§7), a distance.
+    Paper: §1.1. Costs are in nats, but for the reconstruction's and the repulsion of cluster heads (§7), a distance.
 
     Raises UserError where a cost is not finite or not as long as "epoch".
     """
@@ -548,7 +542,7 @@ def losses(
     rows = math.ceil(len(phases) / columns)
     figure = Figure(figsize=(WIDTH, 2.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    units = {"reconstruction": reconstruction, "repulsion": "Σ max(0, η − distance)"}
+    units = {"reconstruction": "½‖x̂ − x‖² per image", "repulsion": "Σ max(0, η − distance)"}
     balance = {
         "discriminator": (2 * math.log(2), "2 ln 2 = 1.386"),
         "generator": (math.log(2), "ln 2 = 0.693"),

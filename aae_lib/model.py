@@ -159,7 +159,10 @@ class AdversarialAutoencoder(nn.Module):
         return self.output(self.decoder(combined))
 
     def decode(self, combined: Tensor) -> Tensor:
-        """Images (batch, pixels) from combined codes, in [0, 1]. Paper: A.1, "we rescaled the images"."""
+        """Images (batch, pixels) from combined codes. Paper: A.1, "we rescaled the images".
+
+        In [0, 1], but where the output is linear and pixels are not standardised.
+        """
         images = self.restored(self.activate(self.decode_logits(combined)))
         return images.clamp(0, 1) if self.experiment.standardise else images
 

@@ -126,7 +126,8 @@ class Chapter:
             epochs = self.profile.epochs_of(experiment)
         if isinstance(seeds, int):
             raise UserError(f"{experiment.name}: seeds must be a list, [{seeds}] for one of them.")
-        dataset, seeds = dataset or self.dataset, seeds or self.seeds
+        dataset = dataset or self.dataset
+        seeds = self.seeds if seeds is None else seeds
         epochs = int(epochs) if float(epochs).is_integer() else epochs  # "300.0" on a command line
         if not self.parameters.get("train", True):
             keyed = experiment.on(dataset)

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from tqdm import tqdm
 
 from aae_lib import store
+from aae_lib.data import digest_of
 from aae_lib.draws import seed_of
 from aae_lib.errors import UserError
 from aae_lib.training import CHECKPOINT_SECONDS, Run, choose_device
@@ -186,20 +186,6 @@ class Parzen:
         self.count = int(state["count"])
 
 
-def estimate(
-    draw: Callable[[int, Generator], Tensor],
-    count: int,
-    points: Tensor,
-    sigmas: Sequence[float] = SIGMAS,
-    **options: Any,
-) -> Tensor:
-    """Log-likelihood in nats of points (n, D) from `count` samples, float64 (sigmas, n) on the CPU. Paper: Table 1.
-
-    `options`, their meaning and the errors are those of `curve`.
-    """
-    return curve(draw, [count], points, sigmas, **options)[0]
-
-
 @torch.no_grad()
 def curve(
     draw: Callable[[int, Generator], Tensor],
@@ -299,7 +285,7 @@ def curve_of(
     target = choose_device(device)
     kind = torch.device(target).type  # the draws of a GPU are others than a processor's
     key = json.dumps([_digest(weights), _digest(points), list(counts), list(sigmas), kind])
-    name = hashlib.sha256(key.encode()).hexdigest()[:12]
+    name = digest_of(key)
     return curve(
         copy.deepcopy(run.model).to(target).sample,
         counts,

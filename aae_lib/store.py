@@ -54,14 +54,22 @@ def expanded(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no such home folder; write the path out.") from None
 
 
+def folder(variable: str, default: str | Path) -> Path:
+    """The folder that the environment's `variable` names, or `default`. A relative one is the repository's.
+
+    Not the current folder's: chapters run in the repository, and find there what a command left.
+    """
+    return REPOSITORY / expanded(os.environ.get(variable) or default)
+
+
 def build_root() -> Path:
     """Where everything that a run makes lies: `$AAE_BUILD`, or `_build` in the repository."""
-    return expanded(os.environ.get("AAE_BUILD") or REPOSITORY / "_build")
+    return folder("AAE_BUILD", "_build")
 
 
 def runs_root() -> Path:
     """The run store: `$AAE_RUNS`, or `runs` in the build folder."""
-    return expanded(os.environ.get("AAE_RUNS") or build_root() / "runs")
+    return folder("AAE_RUNS", build_root() / "runs")
 
 
 def run_folder(experiment: Experiment, seed: int) -> Path:
@@ -253,7 +261,7 @@ def made(details: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the largest unit that it fills: 12 s, 3.5 min, 2.1 h, 1.4 days."""
+    """A time in the largest unit that it fills, before it is rounded: 12 s, 3.5 min, 2.1 h, 1.4 days."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import resource
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Size, Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
@@ -41,7 +40,7 @@ from aae_lib.engine import (
     epoch_generator,
     scale,
 )
-from aae_lib.errors import Diverged, Stopped, UserError, suggest
+from aae_lib.errors import Diverged, Stopped, UserError, on_sigterm, suggest
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.phases import Descent
 from aae_lib.statistics import cluster_error, cluster_names
@@ -115,8 +114,11 @@ def fit_replicates(
     experiment = experiment.on(dataset)
     if not seeds:
         raise UserError(f"{experiment.name}: there is no seed to train.")
-    if min(seeds) < 0:
-        raise UserError(f"{experiment.name}: seed {min(seeds)}; a seed is 0 or more.")
+    for seed in seeds:
+        if type(seed) is not int or seed < 0:  # True would be a seed 1 of another name
+            raise UserError(
+                f"{experiment.name}: seed {seed!r}; a seed is a whole number of 0 or more."
+            )
     if not are_epochs(epochs):
         raise UserError(f"{experiment.name}: {epochs!r} epochs; {EPOCHS_ARE}.")
     epochs = int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
@@ -365,16 +367,9 @@ def _record(run: Run, epoch: float, values: dict[str, float]) -> None:
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM has come since. A scheduler that wants its machine back sends it, and waits a little."""
-    received = []
-    try:
-        before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
-    except ValueError:  # not in the main thread, which alone may ask for signals
-        yield lambda: False
-        return
-    try:
+    received: list[bool] = []
+    with on_sigterm(lambda *_: received.append(True)):
         yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _contents(replica: Replica) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -433,6 +428,11 @@ def _resume_within(replica: Replica, epochs: int) -> None:
             break
 
 
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, Size]:
+    """Shapes of a checkpoint's tensors, but of those with which to go on inside an epoch."""
+    return {k: v.shape for k, v in tensors.items() if not k.startswith("standing/")}
+
+
 def _loaded(replica: Replica, path: Path, epoch: float, report: bool) -> bool:
     """Whether `path` is a sound checkpoint of this run after `epoch` epochs; then it is loaded."""
     run = replica.run
@@ -441,6 +441,8 @@ def _loaded(replica: Replica, path: Path, epoch: float, report: bool) -> bool:
         expected = (run.experiment.describe(), run.seed, epoch)
         if tuple(metadata.get(k) for k in ("experiment", "seed", "epoch")) != expected:
             raise UserError(f"{path} belongs to another run.")
+        if _shapes(tensors) != _shapes(_contents(replica)[0]):
+            raise UserError(f"{path} holds another model's tensors.")
         here = Generator(next(run.model.parameters()).device).get_state()
         if tensors.get("standing/generator", here).shape != here.shape:
             raise UserError(f"{path} was left inside an epoch on another kind of device.")

@@ -51,8 +51,7 @@ def problems(project: book.Project) -> list[str]:
     Compared are every published file and the ledger with the sums that `publish` left; each chapter with its source
     and with its results; the configuration of each run on MNIST with the one that has its name today (the variants of
     an ablation have none); each run's commits, and those that bench, faults and sweep measured, with this repository's
-    history; README's table with ledger and results.
-    Raises UserError if the ledger cannot be read.
+    history; README's table with ledger and results. A ledger that cannot be read is told with each of them.
     """
     folders = project.published_bench, project.published_tests
     measured = [path for folder in folders for path in sorted(folder.glob("*_details.json"))]

@@ -21,7 +21,7 @@ import pytest
 import yaml
 from test_pages import run
 
-from aae_lib import book, claims, store, verify
+from aae_lib import book, claims, data, store, verify
 from aae_lib.book import METADATA, ChapterError, Project
 from aae_lib.errors import UserError
 
@@ -180,6 +180,20 @@ def test_unknown_parameters_and_profiles_are_refused_with_the_nearest(project: P
     assert (
         book.checked_parameters(path, {"data": 100})["data"] == "100"
     )  # text that looks like a number
+
+
+def test_text_that_looks_like_a_tuple_is_text_on_the_command_line() -> None:
+    found = [book._value(text) for text in ("16, 30", "[1]", "None", "True", "0.1", "mnist")]
+    assert found == ["16, 30", "[1]", None, True, 0.1, "mnist"]
+
+
+def test_a_relative_folder_is_the_repositorys(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("AAE_BUILD", "AAE_RUNS", "AAE_DATA"):
+        monkeypatch.setenv(variable, f"there/{variable}")
+    found = Project().build, store.build_root(), store.runs_root(), data.root()
+    names = "AAE_BUILD", "AAE_BUILD", "AAE_RUNS", "AAE_DATA"
+    assert found == tuple(store.REPOSITORY / "there" / name for name in names)
 
 
 def test_an_executed_copy_is_complete_clean_and_says_where_it_comes_from(
@@ -440,6 +454,17 @@ def test_machines_are_those_behind_the_chapters_that_are_shown(project: Project)
         book.stage(project, project.build / "source", published)
         text = (project.build / "source" / "generated" / "machines.md").read_text()
         assert re.findall("<td><code>(.*?)</code>", text) == [name]
+
+
+def test_published_results_without_a_title_are_one_message(project: Project):
+    write_executed(project, project.published)
+    further = project.published_results / "01_tiny.further.json"
+    write_results(project, further, runs=[])
+    content = json.loads(further.read_bytes())
+    del content["title"]
+    further.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="runs of some results cannot be read"):
+        book.stage(project, project.build / "source", published=True)
 
 
 def test_a_staged_chapter_links_to_no_chapter_that_is_left_out(project: Project):

@@ -174,6 +174,8 @@ def test_a_setting_that_was_changed_in_place_has_its_own_curve(parameters) -> No
     assert shown == pytest.approx(run.history["test error"], abs=1e-5)
     with pytest.raises(UserError, match=r"seeds must be a list, \[3\]"):
         chapter.train("nn_100", seeds=3)
+    with pytest.raises(UserError, match="there is no seed to train"):
+        chapter.train("nn_100", seeds=[])
 
 
 def test_published_runs_take_the_place_of_training(parameters, tmp_path, monkeypatch) -> None:

@@ -52,6 +52,7 @@ def test_help_teaches_and_needs_no_torch() -> None:
         (["train", "mnist_10"], "did you mean 'mnist_100'"),
         (["train", "mnist_100", "--profile", "smok"], "did you mean 'smoke'"),
         (["train", "mnist_100", "--seeds", "x"], "--seeds 'x'"),
+        (["train", "mnist_100", "--seeds", ""], "--seeds ''"),
         (["train", "mnist_100", "--profile", "smoke", "--data", "nowhere.npz"], "nowhere.npz"),
         (["train", "mnist_100", "--profile", "paper", "--device", "cpu"], "--allow-cpu"),
         (["claims", "--profile", "fast"], "unknown profile 'fast'"),

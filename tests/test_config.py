@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -123,9 +124,9 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig11_a", {"reconstruction": None}, "and a reconstruction"),
         ("mnist_100", {"head_distance": 1.0}, "need combine='sum'"),
         ("table1_gan", {"hidden": 4}, "at least 5 hidden units"),
-        ("mnist_100", {"hidden": 0}, "whole numbers of at least 1"),
-        ("mnist_100", {"layers": 0}, "whole numbers of at least 1"),
-        ("mnist_100", {"batch_size": 0}, "whole numbers of at least 1"),
+        ("mnist_100", {"hidden": 0}, "must be at least 1"),
+        ("mnist_100", {"layers": 0}, "must be at least 1"),
+        ("mnist_100", {"batch_size": 0}, "must be at least 1"),
         ("mnist_100", {"input_dropout": 1.5}, "at least 0 and below 1"),
         ("mnist_100", {"input_noise": -0.1}, "noise must be at least 0"),
         ("mnist_100", {"labels": "100"}, "labels must be int .* not '100'"),
@@ -143,6 +144,19 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"temperature": 0.5}, "temperature needs a categorical code"),
         ("nn_100", {"discriminator_noise": 0.3}, "discriminator_noise needs an adversary"),
         ("fig11_a", {"head_scale": 10.0}, "head_scale for heads that are not"),
+        ("mnist_100", {"likelihood": "bernoulli"}, "bernoulli likelihood needs a VAE or a GMMN"),
+        ("fig2_vae_gaussian", {"likelihood": "bernoulli", "output": "linear"}, "a sigmoid output"),
+        ("table1_gmmn", {"adversarial": Rates(0.1, 0.1)}, "a GMMN needs one code z, no adversary"),
+        ("table1_gan", {"supervised": Rates(0.1, 0.9)}, "supervised "),
+        ("fig2_gaussian", {"codes": ()}, "there must be a code"),
+        ("fig2_gaussian", {"codes": (Code("a.b", Gaussian(2)),)}, "named by an identifier"),
+        ("fig2_gaussian", {"codes": (Code("z", Gaussian(0)),)}, "a prior must be above 0"),
+        ("fig2_gaussian", {"codes": (Code("z", Gaussian(2, std=0)),)}, "a prior must be above 0"),
+        ("fig2_gaussian", {"codes": (Code("z", Gaussian("2")),)}, "z: dim must be int, not '2'"),
+        ("fig2_gaussian", {"noise_dim": -30}, "noise_dim and code_dim must be at least 1"),
+        ("clusters_16", {"batch_size": 1}, "mini-batches of at least 2"),
+        ("mnist_100", {"input_noise": math.nan}, "input_noise must be float, not nan"),
+        ("mnist_100", {"decay": -1.0}, "decay must be above 0"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, message) -> None:
@@ -157,6 +171,7 @@ def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, mes
         ((-0.01, 0.9), "a learning rate above 0"),
         ((0.01, 1.0), "a momentum of at least 0 and below 1"),
         (("0.01", 0.9), "learning_rate must be float, not '0.01'"),
+        ((math.inf, 0.9), "learning_rate must be float, not inf"),
     ],
 )
 def test_rates_that_would_not_descend_are_refused(rates: tuple, message: str) -> None:

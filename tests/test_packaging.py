@@ -164,6 +164,7 @@ def test_make_alone_lists_every_target():
 def test_a_chapter_without_a_gpu_can_be_insisted_on():
     asked = "-n", "chapter", "CHAPTER=07", "PROFILE=paper"
     assert "-p allow_cpu True" not in make(*asked).stdout
+    assert "-p allow_cpu True" not in make(*asked, "ALLOW_CPU=0").stdout
     assert "-p allow_cpu True" in make(*asked, "ALLOW_CPU=1").stdout
 
 

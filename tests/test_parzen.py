@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from aae_lib import data, parzen, store, training
 from aae_lib.errors import UserError
 from aae_lib.experiments import by_name
-from aae_lib.parzen import SIGMAS, Parzen, choose_sigma, curve, estimate, mean_and_error
+from aae_lib.parzen import SIGMAS, Parzen, choose_sigma, curve, mean_and_error
 
 TOLERANCE = 1e-3  # nats
 
@@ -293,7 +293,7 @@ def estimated(
 ) -> Tensor:
     defaults = {"model": "uniform", "seed": 0, "block": 10, "quiet": True, "checkpoint_seconds": 0}
     points = options.pop("points", POINTS)
-    return estimate(draws, count, points, **(defaults | options))
+    return curve(draws, [count], points, **(defaults | options))[0]
 
 
 def test_an_estimate_is_that_of_the_samples_it_drew() -> None:

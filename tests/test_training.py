@@ -532,6 +532,24 @@ def test_a_checkpoint_of_another_run_is_refused(digits, runs, capsys) -> None:
     assert run.seed == 1
 
 
+def test_a_checkpoint_with_another_models_tensors_is_refused(digits, runs, capsys) -> None:
+    e = small("fig2_gaussian")
+    whole = weights(fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True))
+    path = store.checkpoint_path(e.on(digits), 0, 1)
+    tensors, metadata = store.load(path)
+    del tensors["model/output.0.bias"]
+    store.save(path, tensors, {k: v for k, v in metadata.items() if k != "sha256"})
+    assert equal(whole, weights(fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)))
+    assert "holds another model's tensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, True])
+def test_what_is_no_seed_is_refused(digits, runs, seed) -> None:
+    with pytest.raises(UserError, match=f"seed {seed}; a seed is a whole number"):
+        fit(small("fig2_gaussian"), digits, seed=seed, epochs=1, device="cpu", quiet=True)
+    assert not runs.exists()
+
+
 @pytest.mark.parametrize("share", [1 / 3, 0.05, 1e-4])
 def test_a_share_of_an_epoch_is_found_again(digits, runs, monkeypatch, share: float) -> None:
     e = small("fig2_gaussian")

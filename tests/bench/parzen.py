@@ -26,7 +26,7 @@ from aae_lib import store
 from aae_lib.config import Code
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder
-from aae_lib.parzen import BLOCK, SIGMAS, TILE, Parzen, estimate, mean_and_error
+from aae_lib.parzen import BLOCK, SIGMAS, TILE, Parzen, curve, mean_and_error
 from aae_lib.priors import Gaussian
 from aae_lib.training import build, peak_memory_gib
 
@@ -232,7 +232,7 @@ def peak(count: int) -> list[float]:
         drawn += n
         return model.sample(n, generator)
 
-    estimate(draw, count, images(POINTS, 1), model="random weights", seed=0, quiet=True)
+    curve(draw, [count], images(POINTS, 1), model="random weights", seed=0, quiet=True)
     return [*peaks, peak_memory_gib(CPU)]
 
 
@@ -260,7 +260,7 @@ def whole(count: int, path: Path) -> None:
     work = {"distances": products(points, samples), "decoder": decode}
     before = interleaved(work, rounds=5)
     started = time.perf_counter()
-    found = estimate(draw, count, points, ONE, model="random weights", seed=0, state=path)
+    (found,) = curve(draw, [count], points, ONE, model="random weights", seed=0, state=path)
     seconds = time.perf_counter() - started
     memory = peak_memory_gib(CPU)
     after = interleaved(work, rounds=5)
