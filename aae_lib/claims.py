@@ -554,7 +554,7 @@ def summary(rows: list[Row]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts(rows).items())
 
 
-def counts(rows: Iterable[Row]) -> dict[str, int]:
+def counts(rows: Iterable[Verdict]) -> dict[str, int]:
     """How many claims have which verdict, as a reader is told it; all verdicts, in order."""
     words = [row.told for row in rows]
     *judged, not_run = VERDICTS

@@ -44,6 +44,7 @@ PALETTE = (
 are at least 26 apart (CIE 1976, L*a*b*); matplotlib's default ten come as close as 4.6."""
 
 COLOURS = ["#0b62b8", "#c2410c", "#432894", "#3f7d3a"]
+DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.2)))
 """Of lines, in the order in which they are drawn."""
 
 INK, GREY = "#222222", "#8a8a8a"
@@ -105,10 +106,10 @@ def codes(
 
     Paper: Fig 2a–d, 4a, 4c, 11. All panels share one scale, from −`limit` to `limit`; without one, it
     holds 99.8 % of every panel's coordinates. With `own_scale` each panel's square holds as much of
-    its own, wherever they lie. `priors`, one per panel, are drawn in grey behind: samples (m, 2), or
-    the standard deviation of a spherical Gaussian, as circles at 1, 2 and 3 of it. `heads`, one per
+    its own, wherever they lie. `priors`, one per panel, are drawn in grey behind: samples (m, 2); or,
+    of a spherical Gaussian, its standard deviation: circles at 1, 2 and 3 of it, in front. `heads`, one per
     panel, are cluster heads (m, 2) with a name for each, printed in a white disc. In a panel without
-    them each label is printed where it outnumbers the others most; from the eleventh on, colours repeat.
+    them each label is printed where it leads most over the next, if anywhere; from the eleventh on, colours repeat.
 
     Raises UserError for codes that are not finite or do not fit their labels.
     """
@@ -360,10 +361,10 @@ def error_along_training(
         raise UserError("figures.error_along_training got neither a run nor a reference to draw.")
     figure = Figure(figsize=(WIDTH, 0.58 * WIDTH), layout="constrained")
     axes = figure.subplots()
-    dashes, markers = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.2))), "osD^"
+    markers = "osD^"
     legend = []
     for i, setting in enumerate(settings):
-        colour, dash = COLOURS[i % 4], dashes[i % 4]
+        colour, dash = COLOURS[i % 4], DASHES[i % 4]
         open_marker = {"marker": markers[i % 4], "mfc": "white", "mec": colour, "mew": 1.6, "ms": 7}
         curves = [
             _check_curve(f"{setting}, {seed}", run["epoch"], run[quantity])
@@ -547,22 +548,21 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
         "discriminator": (2 * math.log(2), "2 ln 2 = 1.386"),
         "generator": (math.log(2), "ln 2 = 0.693"),
     }
+    codes = list(dict.fromkeys(name.partition(" ")[2] for name in history if " " in name))
+    looks = {code: {"color": COLOURS[i % 4], "ls": DASHES[i % 4]} for i, code in enumerate(codes)}
     for axes, (phase, names) in zip(grid.flat, phases.items(), strict=False):
-        for name, dash in zip(names, ("-", (0, (4, 1.2)), ":") * len(names), strict=False):
+        for name in names:
             cost = np.asarray(history[name], float)
             if cost.shape != epoch.shape or not np.isfinite(cost).all():
                 raise UserError(
                     f"the cost '{name}' needs {len(epoch)} finite values, one per epoch."
                 )
             marker = "o" if len(epoch) < 8 else ""
-            code = name.removeprefix(phase).strip()
-            axes.plot(epoch, cost, ls=dash, marker=marker, ms=4, label=code)
+            axes.plot(epoch, cost, marker=marker, ms=4, **looks.get(name.partition(" ")[2], {}))
         if phase in balance:
             # A generator's curve comes from above, a discriminator's from below.
             _level(axes, *balance[phase], below=phase == "generator")
             axes.margins(y=0.15)
-        if len(names) > 1 or names[0] != phase:
-            axes.legend(title="code", title_fontsize=8)
         axes.set(title=phase.capitalize(), ylabel=units.get(phase, "nats"))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         if len(epoch) == 1:  # perhaps a share of the first
@@ -573,6 +573,9 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     for axes in grid.flat[: len(phases)][-columns:]:  # the lowest of each column
         axes.set_xlabel("epoch")
         axes.tick_params(labelbottom=True)
+    if len(codes) > 1:
+        lines = [Line2D([], [], label=f"of code {code}", **look) for code, look in looks.items()]
+        figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
     return figure
 
 
@@ -596,7 +599,7 @@ def costs(panels: Sequence[CostPanel]) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for (name, (epoch, cost)), dash in zip(
-            panel.curves.items(), ("-", (0, (4, 1.2)), ":") * len(panel.curves), strict=False
+            panel.curves.items(), DASHES * len(panel.curves), strict=False
         ):
             if len(cost) != len(epoch) or not np.isfinite(cost).all():
                 raise UserError(f"the curve '{name}' needs {len(epoch)} finite values.")
@@ -628,10 +631,11 @@ def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
     markers, the others with open ones, in the colour of the verdict. Bars are the bands of "reproduced" and "partly".
     """
     rows = next(iter(columns.values()))
-    low, high = -0.75, 1.5
+    low, high, beyond = -0.75, 1.5, 0.1  # arrows stand off the bars, which end at `low` and `high`
     figure = Figure(figsize=(WIDTH, 0.19 * len(rows) + 1.1), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlim=(low - 0.05, high + 0.05), ylim=(len(rows) - 0.4, -0.6))  # room for arrows
+    ends = low - 1.5 * beyond, high + 1.5 * beyond
+    axes.set(xlim=ends, ylim=(len(rows) - 0.4, -0.6))
     for y, row in enumerate(rows):
         claim = row.claim
         for band, colour in ((claim.partial, "#f8e3ad"), (claim.band, "#bcd7f2")):
@@ -646,9 +650,8 @@ def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
                 colour = VERDICT_COLOURS[row.verdict]
                 face = colour if i == 0 else "none"
                 look = {"marker": marker, "s": 34 + 40 * i, "facecolor": face, "linewidths": 1.4}
-                axes.scatter(
-                    np.clip(x, low, high), y, edgecolor=colour, **look, clip_on=False, zorder=3
-                )
+                place = low - beyond if x < low else high + beyond if x > high else x
+                axes.scatter(place, y, edgecolor=colour, **look, clip_on=False, zorder=3)
     for x in (0, 1):
         axes.axvline(x, color=INK, lw=1, ls="-" if x == 0 else (0, (4, 2)), zorder=2)
     axes.set_xticks(
@@ -1108,7 +1111,7 @@ def _draw_prior(axes: Axes, prior: np.ndarray | float | None) -> None:
     if prior is None:
         return
     if np.ndim(prior) == 0:
-        ring = {"fill": False, "ec": "#9a9a9a", "lw": 0.8, "ls": (0, (4, 3)), "zorder": 0.5}
+        ring = {"fill": False, "ec": INK, "lw": 0.8, "ls": (0, (4, 3)), "zorder": 2.5}
         for i in 1, 2, 3:
             axes.add_patch(Circle((0, 0), i * prior, **ring))
     else:
@@ -1119,19 +1122,26 @@ def _draw_prior(axes: Axes, prior: np.ndarray | float | None) -> None:
 def _label_places(
     z: np.ndarray, label: np.ndarray, limit: float, bins: int = 20
 ) -> dict[int, tuple[float, float]]:
-    """Where, on a grid of bins, each digit outnumbers the others most, apart from other digits'."""
+    """Where, on a grid of bins, each digit leads most over the next most frequent, apart from other digits'.
+
+    None for a digit that nowhere leads by 1 % of its own codes: it is left to the legend.
+    """
     edges = np.linspace(-limit, limit, bins + 1)
     cell = np.clip(np.digitize(z, edges) - 1, 0, bins - 1)  # (n, 2)
     counts = np.zeros((label.max() + 1, bins, bins))
     np.add.at(counts, (label, *cell.T), 1)
-    lead = 2 * counts - counts.sum(0)
+    most = np.sort(np.concatenate((counts, np.zeros_like(counts[:1]))), 0)[
+        -2:
+    ]  # the second, the first
+    lead = counts - np.where(counts == most[1], most[0], most[1])
     free = np.ones((bins, bins), bool)
     places = {}
     for digit in np.unique(label):
-        score = np.where(free & (counts[digit] > 0), lead[digit], -np.inf)
+        score = np.where(free, lead[digit], -np.inf)
         best = np.unravel_index(score.argmax(), score.shape)
-        here = (label == digit) & (cell == best).all(1)
-        place = z[here].mean(0) if here.any() else np.median(z[label == digit], 0)
+        if score[best] < max(1, 0.01 * counts[digit].sum()):
+            continue
+        place = z[(label == digit) & (cell == best).all(1)].mean(0)
         places[int(digit)] = tuple(np.clip(place, -0.95 * limit, 0.95 * limit))
         i, j = best
         free[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2] = False

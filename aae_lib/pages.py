@@ -280,17 +280,26 @@ def hardware(run: Mapping[str, Any]) -> str:
     return f"{found['accelerator']} ({machine})" if found["accelerator"] else machine
 
 
+def _versions(run: Mapping[str, Any]) -> str:
+    return " · ".join(f"{name} {version}" for name, version in run["versions"].items())
+
+
 def machines(results: Sequence[Mapping[str, Any]]) -> str:
     """What the runs of chapters, given as their results, were trained on: sums, then a table for each chapter."""
     runs = distinct(run for chapter in results for run in chapter.get("runs", []))
     if not runs:
         return "No chapter of this book has trained anything yet: `make book` does it.\n"
-    stages = [stage for run in runs for stage in _stages(run)]
-    versions = [" · ".join(f"{k} {v}" for k, v in s["versions"].items()) for s in stages]
+
+    def among(say: Callable[[Mapping[str, Any]], str]) -> str:
+        """What `say` says of each run, once however often that went on, and again where it changed."""
+        return plain(
+            _agreed(text for run in runs for text in dict.fromkeys(map(say, _stages(run))))
+        )
+
     parts = [
         f"**All of it.** {in_short(runs)}.\n",
-        f"**Hardware.** {plain(_agreed(map(hardware, stages)))}.\n",
-        f"**Software.** {plain(_agreed(versions))}.\n",
+        f"**Hardware.** {among(hardware)}.\n",
+        f"**Software.** {among(_versions)}.\n",
     ]
     head = ("Run", "Seed", "Epochs", "Wall time", "Peak memory", "On", "Commit")
     for chapter in results:
@@ -546,11 +555,17 @@ PAPER = (
         "standardise": Said("mean and standard deviation of each dimension over the training set", True),
         "output": Said("linear", "linear"),
         "batch_norm": Said("all autoencoder layers, softmax and linear heads and output included", "autoencoder"),
-        "labels": Said("1000", 1000),
+        "labels": Said("1000", {"svhn_1000": 1000}),
         "choice": Said("at random, evenly over the classes", "at random, evenly over the classes"),
-        "reconstruction": Said("initial rate 0.0001, momentum 0.9", Rates(0.0001, 0.9)),
-        "adversarial": Said("initial rate 0.01, momentum 0.1", Rates(0.01, 0.1)),
-        "supervised": Said("initial rate 0.1, momentum 0.9", Rates(0.1, 0.9)),
+        "reconstruction": Said(
+            "initial rate 0.0001, momentum 0.9", dict.fromkeys(("svhn_1000", "fig7_svhn"), Rates(0.0001, 0.9))
+        ),
+        "adversarial": Said(
+            "initial rate 0.01, momentum 0.1", dict.fromkeys(("svhn_1000", "fig7_svhn"), Rates(0.01, 0.1))
+        ),
+        "supervised": Said(
+            "initial rate 0.1, momentum 0.9", dict.fromkeys(("svhn_1000", "nn_svhn_all"), Rates(0.1, 0.9))
+        ),
         "input_noise": Said("none", 0.0), "input_dropout": Said("20 %", 0.2), "hidden_dropout": Said("none", 0.0),
         "weight_decay": _NO_OTHER,
         "epochs": Said("1000", 1000), "milestones": Said("after 250 epochs", (250,)), "decay": _TENTH,

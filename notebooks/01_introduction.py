@@ -29,7 +29,7 @@
 #
 # **You need** probability densities, and gradient descent.
 #
-# **Run time.** {glue:text}`run-time` on {glue:text}`machine`, for the whole chapter: it asks nothing of the run store, and trains its toys as you watch.
+# **Run time.** {glue:text}`run-time` on {glue:text}`machine`, for the whole chapter: it loads no earlier runs, and trains its toys as you watch.
 
 # %% [markdown]
 # ## What the paper claims
@@ -37,7 +37,7 @@
 # An autoencoder squeezes an image into a short *code* and rebuilds the image from it. The paper's proposal is to make all codes together follow a distribution of your choice, by a game against a second network that tries to
 # tell codes from draws of that distribution. It then shows what this is good for: drawing new images, separating a digit's class from its style, learning from few labels, sorting images without labels, and drawing maps of a data set.
 #
-# The table below counts what this book tests of it: numbers, and statements about pictures that were turned into numbers. It is made from the ledger in which each claim stands with the range of values that counts as finding it
+# The table below counts what this book tests of the adversarial autoencoder (a few more claims are its rivals', in chapters 3, 5 and 7): numbers, and statements about pictures that were turned into numbers. It is made from the ledger in which each claim stands with the range of values that counts as finding it
 # again; [the scorecard](../scorecard.md) says which were.
 
 # %% tags=["parameters"]

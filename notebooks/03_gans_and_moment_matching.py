@@ -69,7 +69,7 @@
 # \widehat{\mathrm{MMD}}{}^2 = \frac{1}{n(n-1)} \sum_{i \ne j} k(x_i, x_j) - \frac{2}{nm} \sum_{i,j} k(x_i, y_j) + \frac{1}{m(m-1)} \sum_{i \ne j} k(y_i, y_j).
 # $$ (eq-unbiased)
 #
-# It is **unbiased**: zero on average for two samples of one distribution, so below zero half of the time. With the pairs $i = j$ left in, and $n^2$, $m^2$ below, it is the squared distance of two means and cannot be negative: **biased** upwards, but it has a root.
+# It is **unbiased**: zero on average for two samples of one distribution, so often below zero. With the pairs $i = j$ left in, and $n^2$, $m^2$ below, it is the squared distance of two means and cannot be negative: **biased** upwards, but it has a root.
 #
 # **GMMN + AE** moves the problem to where it is easier. First a dropout autoencoder is trained, as if nothing followed. Then it is *frozen*, and a second network learns to turn uniform noise into vectors that are distributed as its codes are, by gradient descent on the MMD between
 # the two. To draw an image: noise, matched code, decoder.
@@ -80,7 +80,7 @@
 # | GMMN + AE | the distribution of an autoencoder's codes | a second network's codes | the MMD | after the autoencoder |
 # | AAE | a simple prior | the autoencoder's own codes | a discriminator | while the autoencoder learns |
 #
-# This table is §2.2. Against the GAN the paper argues that a Gaussian of some ten dimensions is easier to bring about than the distribution of images in a thousand; the decoder's squared error sees to the images. Against GMMN + AE it argues that there, whatever shape the codes have must be
+# This table is §2.2. Against the GAN the paper argues that a Gaussian of some twenty dimensions is easier to bring about than the distribution of images in a thousand; the decoder's squared error sees to the images. Against GMMN + AE it argues that there, whatever shape the codes have must be
 # matched as it is, while the AAE shapes the codes to what is easy to sample *while they are learnt*.
 
 # %% tags=["parameters"]
@@ -111,7 +111,7 @@ chapter = Chapter.open("03_gans_and_moment_matching", "GANs and moment matching"
 # %% [markdown]
 # ## The code that matters
 #
-# The GAN's iteration: two phases of chapter 2's three, with data where the prior was and the generator's images where the codes were.
+# The GAN's iteration: the two halves of chapter 2's regularisation phase, with data where the prior was and the generator's images where the codes were.
 
 # %%
 source(gan.step, gan.discriminator_cost, gan.generator_cost)

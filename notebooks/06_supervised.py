@@ -287,7 +287,7 @@ for name, values in statistic.items():
 # The paper repeats the experiment on SVHN {cite}`netzer2011reading`: digits cut out of photographs of house numbers, 32 × 32 pixels in colour. The label is that of the digit in the middle; what its neighbours at the left and at the right edge show, nobody tells the decoder. `aae fetch svhn` downloads the data; an
 # image archive may stand in (`-p house_numbers …`): it is named wherever its numbers stand, and gets no verdict.
 #
-# §4 gives no settings for it. Those of A.2.2, where chapter 7 learns the same images, serve: pixels standardised, a linear output, batch normalisation in all layers of the autoencoder. The training images are SVHN's *extra* set, as there. The judge is the classifier that has all labels.
+# §4 gives no settings for it. Those of A.2.2, where chapter 7 learns the same images, serve: pixels standardised, a linear output, batch normalisation in all layers of the autoencoder. Of SVHN itself the training images are its *extra* set, as there. The judge is the classifier that has all labels.
 
 # %% tags=["remove-stderr"]
 street = chapter.beside("svhn", house_numbers)  # None: not here
@@ -530,7 +530,7 @@ chapter.against_the_paper("fig7.")
 # 4. **Number of epochs: the paper is silent.** The standard profile's 50; the schedule goes on to 5000 as in A.2.1. The verdicts are those of the epoch that the table names.
 # 5. **Which codes the rows of Figure 7a show: the paper is silent.** Draws of the prior, the first of a fixed seed and not a selection; beside them, codes of test images.
 # 6. **House numbers: the paper is silent.** Sizes, weights and rates are those of chapter 7's model of SVHN, the number of epochs its 1000. Effect: not measured. On 7000 images of SVHN's test file the published run has made 3500 steps after 50 epochs, where 1000 epochs of the extra set are five million, and its decoder
-#    does not look at the label yet: all images of a row are the same, the judge hardly agrees more often than by chance, and another label costs nothing at the edges because it costs nothing anywhere.
+#    does not look at the label yet: all images of a row are the same, the judge hardly agrees more often than by chance, and another label costs nothing at the edges, and little anywhere ({numref}`fig-edges`).
 # 7. **From a picture to numbers: the paper is silent.** Judge, slant and probe are ours. The judge is fallible, which the first row of its table shows; of the style, the slant is one part, and the explained variance does not tell a digit at the edge from a stain there.
 
 # %% [markdown]
@@ -590,7 +590,7 @@ chapter.against_the_paper("fig7.")
 # %% [markdown]
 # ## Summary
 #
-# Tell the decoder the label, and what is left for the code is the style. After {glue:text}`epochs`, mean over {glue:text}`seeds`: the judge finds the digit that was asked for in {glue:text}`agreement` % of images decoded from codes of the prior
+# Tell the decoder the label, and the code need not hold it; here it may hold much of it all the same. After {glue:text}`epochs`, mean over {glue:text}`seeds`: the judge finds the digit that was asked for in {glue:text}`agreement` % of images decoded from codes of the prior
 # (and is right about {glue:text}`judge` % of real test images); slants of different digits with one code correlate at {glue:text}`style`; and a linear probe reads the label from {glue:text}`probe` % of test codes, where guessing would
 # give {glue:text}`guessing` %. Nothing in the costs forbids the label in the code; that is left to the room that there is for it.
 

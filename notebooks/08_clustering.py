@@ -268,7 +268,7 @@ table.insert(0, "the paper, %", [reported[count] for count, _ in table.index])
 table.reset_index().style.hide(axis="index").format(precision=2)
 
 # %% [markdown]
-# Read our first error beside the last two numbers, and these together. With fewer clusters in use than there are digits no names can be right; but an encoder that is not sure uses all of them a little. With a sureness far from 1 the cluster of an image is the largest of several similar
+# Read the error by the protocol together with the number of clusters in use and with the sureness. With fewer clusters in use than there are digits no names can be right; but an encoder that is not sure uses all of them a little. With a sureness far from 1 the cluster of an image is the largest of several similar
 # numbers, and a cluster may hold no image at all. An error by the protocol well above that by majority means that the surest images are no typical ones.
 
 # %%

@@ -59,7 +59,7 @@
 # \Phi(-d/2)
 # $$ (eq-overlap)
 #
-# of each, where $\Phi$ is the standard normal distribution function: 16 % at $d = 2$, 0.13 % at $d = 6$, a trillionth of a per cent at 15. So $\eta$ is a choice of how many images may lie on their neighbour's side, in units of the prior's standard deviation.
+# of each, where $\Phi$ is the standard normal distribution function: 16 % at $d = 2$, 0.13 % at $d = 6$, three trillionths of a per cent at 15. So $\eta$ is a choice of how many images may lie on their neighbour's side, in units of the prior's standard deviation.
 # Six is enough for a picture that can be read without its colours; the ablation below tries the others.
 #
 # **More dimensions than two.** In ten dimensions the paper fixes $W_C = 10\,I$: every two heads are $10\sqrt2$ apart. To draw that, it takes the linear map that puts the heads evenly on a circle, a matrix $A$ ($n \times 2$) with
@@ -483,7 +483,7 @@ chapter.against_the_paper("fig11.")
 # *b* and *d*, 100 labels: 10.6 and 6.5 %, where chapter 7's encoder left 20.5 and 13.6. In b two digits make 39 % of the errors, 4 and 9: 27 % of the 4s and 15 % of the 9s lie at the other's head; in d that is 11 and 10 %. Their images are the likest of all digits, and ten labels each do not say which way the border runs.
 # Waiting at these rates does nothing for b and little for d: in d the validation error is 7.5, 7.0, 6.2, 6.0 and 6.3 % after 10, 20, 30, 40 and 50 epochs, in b 9.3, 9.3, 9.5, 9.2 and 9.8. What the step of the rates after epoch 50 brings, we have not seen. What would draw that border, we do not know.
 #
-# *c*, no labels: 30.2 %, by the luck of the last epoch (validation images: 34 % after the first, 37, 36, 38, 38 and 29 after 10 to 50, and once 47). The adversaries' costs are those of the other panels, the reconstruction gets better, and clusters that mix digits stay. No cluster is named 9: all nines lie with other digits, half of them with the sevens and a third with the fours, and that alone is 10.1 of the 30.2 points, while 2 and 3 have three names each and two heads hold no test image. The second seed of the trials had 24.9 % after three epochs, where this one had 37.5. Rates, temperature and noise were tried (point 6), but the error of one run moves by seven points from an epoch to the next, and none of them gained as much.
+# *c*, no labels: 30.2 %, by the luck of the last epoch (validation images: 34 % after the first, 37, 36, 38, 38 and 29 after 10 to 50, and once 47). The adversaries' costs are those of the other panels, the reconstruction gets better, and clusters that mix digits stay. No cluster is named 9: all nines lie with other digits, half of them with the sevens and a third with the fours, and that alone is 10.1 of the 30.2 points, while three clusters are named 2 and three 3, and two heads hold no test image. The second seed of the trials had 24.9 % after three epochs, where this one had 37.5. Rates, temperature and noise were tried (point 6), but the error of one run moves by seven points from an epoch to the next, and none of them gained as much.
 # With learned heads it was 45.6, three seeds. Two dimensions leave $z$ little style to take off $y$, and the place of the head has to say the rest; whether that is the reason, we have not shown.
 
 # %% [markdown]
