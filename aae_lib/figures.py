@@ -634,8 +634,7 @@ def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
     low, high, beyond = -0.75, 1.5, 0.1  # arrows stand off the bars, which end at `low` and `high`
     figure = Figure(figsize=(WIDTH, 0.19 * len(rows) + 1.1), layout="constrained")
     axes = figure.subplots()
-    ends = low - 1.5 * beyond, high + 1.5 * beyond
-    axes.set(xlim=ends, ylim=(len(rows) - 0.4, -0.6))
+    axes.set(xlim=(low - 1.5 * beyond, high + 1.5 * beyond), ylim=(len(rows) - 0.4, -0.6))
     for y, row in enumerate(rows):
         claim = row.claim
         for band, colour in ((claim.partial, "#f8e3ad"), (claim.band, "#bcd7f2")):
@@ -1130,10 +1129,9 @@ def _label_places(
     cell = np.clip(np.digitize(z, edges) - 1, 0, bins - 1)  # (n, 2)
     counts = np.zeros((label.max() + 1, bins, bins))
     np.add.at(counts, (label, *cell.T), 1)
-    most = np.sort(np.concatenate((counts, np.zeros_like(counts[:1]))), 0)[
-        -2:
-    ]  # the second, the first
-    lead = counts - np.where(counts == most[1], most[0], most[1])
+    padded = np.concatenate((counts, np.zeros_like(counts[:1])))  # one digit alone leads over none
+    second, first = np.sort(padded, axis=0)[-2:]
+    lead = counts - np.where(counts == first, second, first)
     free = np.ones((bins, bins), bool)
     places = {}
     for digit in np.unique(label):

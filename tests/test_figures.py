@@ -108,7 +108,7 @@ def test_each_digit_has_its_colour_and_is_printed_on_its_own_codes():
         assert label[nearest] == int(text.get_text())
 
 
-def test_priors_are_drawn_behind_as_samples_or_circles():
+def test_priors_are_drawn_as_samples_behind_or_as_circles_in_front():
     panel = ("codes", *blobs(30))
     first, second = figures.codes([panel, panel], priors=[1.5, np.zeros((7, 2))]).axes
     assert [c.radius for c in first.patches if isinstance(c, Circle)] == [1.5, 3.0, 4.5]
@@ -144,6 +144,15 @@ def test_more_classes_than_colours_can_be_drawn():
     assert {text.get_text() for text in axes.texts} == {
         str(k) for k in range(0, 20) if k % 2 == k // 10
     }
+
+
+def test_a_digit_that_leads_nowhere_is_not_printed():
+    """99 sevens and a nine at one place, sixes at another: the nine is left to the legend."""
+    z = np.concatenate([np.full((100, 2), 1.0), np.full((50, 2), -1.0)])
+    label = np.array([7] * 99 + [9] + [6] * 50)
+    (axes,) = figures.codes([("codes", z, label)], limit=2.0).axes
+    assert sorted(text.get_text() for text in axes.texts) == ["6", "7"]
+    assert [t.get_text() for t in axes.figure.legends[0].get_texts()] == ["6", "7", "9"]
 
 
 def test_codes_of_one_point_and_of_an_untrained_network_can_be_drawn():
