@@ -175,7 +175,7 @@ class Experiment:
             "what describes a prior must be above 0": any(
                 value <= 0 for code in self.codes for value in vars(code.prior).values()
             ),
-            "decay must be above 0": self.decay <= 0,
+            "decay must be at least 0": self.decay < 0,
             "batch norm needs mini-batches of at least 2": (
                 self.batch_norm != "none" and self.batch_size < 2
             ),

@@ -526,7 +526,7 @@ chapter.against_the_paper("table2.", "a2.")
 # ::::{solution} ex-07-exchange
 # :class: dropdown
 #
-# After one epoch it hardly does: from 15.7 to 15.8, in our run. After six it does: from 7.2 to 9.2, and the test error has gone from 22 to 8 %. The decoder comes to rely on $y$ as $y$ becomes the digit, and its cost then holds $y$ in place. Where a decoder never does, as on the house numbers above, the other costs can be satisfied by the wrong categories.
+# After one epoch it hardly does: from 15.7 to 15.8, in our run. After six it does: from 7.2 to 9.2, and the test error has gone from 22 to 8 %. The decoder comes to rely on $y$ as $y$ becomes the digit, and its cost then holds $y$ in place. The other exchange costs far more from the start, for the style holds most of the image. Where a decoder never does, as on the house numbers above, the other costs can be satisfied by the wrong categories.
 # ::::
 
 # %% [markdown]

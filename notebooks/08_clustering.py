@@ -426,6 +426,7 @@ chapter.against_the_paper("table3.")
 # ten = changed(narrow, "exercise_10_clusters", codes=(Code("y", Categorical(10)), Code("z", Gaussian(5))))
 # run = chapter.train(ten, epochs=2, seeds=[0])[0]
 # print(measure({part: clusters_of(run, part) for part in splits}, "test"))
+# display(pd.DataFrame(statistics.contingency(clusters_of(run, "test"), labels["test"]).numpy()))
 # figures.sheet(heads(run).numpy(), 1, 10)
 # ```
 #

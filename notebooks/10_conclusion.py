@@ -296,8 +296,8 @@ pd.DataFrame(
 # claim = next(c for c in claims.load() if c.id == "a2.mnist-100.epoch-50")
 # narrow = replace(claim, band=(3.3, 3.5))
 # evidence = claims.evidence(store.PUBLISHED)[claim.id]
-# for seed, value in evidence.values.items():
-#     print(seed, value, claims.check(narrow, replace(evidence, values={seed: value})).verdict)
+# for s, value in evidence.values.items():
+#     print(s, value, claims.check(narrow, replace(evidence, values={s: value})).verdict)
 # claims.check(narrow, evidence)
 # ```
 #
@@ -333,8 +333,8 @@ pd.DataFrame(
 # ::::{solution} ex-10-own
 # :class: dropdown
 #
-# Take as the number the share of the least occupied component times ten, with the band from 0.5 to 1 and 0 as the plainly wrong value: a component without codes. A band that holds its own wrong value, or that is wider than the distance to it
-# by equation {eq}`eq-band`, is refused with the name of the key. A chapter then calls `chapter.record` with the claim's id.
+# Take as the number the share of the least occupied component times ten, with the band from 0.5 to 1 and 0 as the plainly wrong value: a component without codes. A band that holds its own wrong value is refused with the name of
+# the key; so is one that is too wide by equation {eq}`eq-band`, where a claim has a `reported` number, which yours has not. A chapter then calls `chapter.record` with the claim's id.
 # ::::
 
 # %% [markdown]

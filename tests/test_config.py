@@ -156,7 +156,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"noise_dim": -30}, "noise_dim and code_dim must be at least 1"),
         ("clusters_16", {"batch_size": 1}, "mini-batches of at least 2"),
         ("mnist_100", {"input_noise": math.nan}, "input_noise must be float, not nan"),
-        ("mnist_100", {"decay": -1.0}, "decay must be above 0"),
+        ("mnist_100", {"decay": -1.0}, "decay must be at least 0"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, message) -> None:
