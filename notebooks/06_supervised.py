@@ -583,7 +583,7 @@ chapter.against_the_paper("fig7.")
 #
 # ```python
 # run = chapter.train(alone, seeds=chapter.seeds[:1])[0]
-# _, examples = np.unique(labels, return_index=True)
+# _, examples = np.unique(chapter.dataset.test.labels, return_index=True)
 # analogies = with_every_label(run, codes_of(run, test[examples]))
 # figures.sheet(analogies.reshape(-1, *chapter.dataset.shape), len(analogies), classes, column_labels=names)
 # ```
