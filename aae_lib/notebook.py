@@ -42,6 +42,7 @@ PARAMETERS: dict[str, tuple[type, ...]] = {
 OWN_PARAMETERS: dict[str, tuple[type, ...]] = {
     "samples": (int, type(None)),
     "faces": (str,),
+    "first_seed_epochs": (int, float, type(None)),
     "house_numbers": (str,),
     "house_number_epochs": (int, float, type(None)),
     "label_counts": (str, int),
@@ -159,7 +160,9 @@ class Chapter:
             try:
                 results = json.loads(path.read_bytes())
                 told = next(run for run in results["runs"] if key.items() <= run.items())
-                curve = results["series"][experiment.name][f"seed-{seed}"]
+                curves = results["series"][experiment.name]
+                again = f"seed-{seed}-{told.get('started')}"  # see _note
+                curve = curves[again if again in curves else f"seed-{seed}"]
                 until = sum(epoch <= epochs for epoch in curve["epoch"])  # the run may have gone on
                 history = {name: values[:until] for name, values in curve.items()}
             except StopIteration:
@@ -178,7 +181,8 @@ class Chapter:
         name, key = run.experiment.name, (run.experiment.hash, run.seed)
         if name.startswith("exercise_"):  # a reader's, and no evidence
             return
-        known = key in [(noted["hash"], noted["seed"]) for noted in self.runs]
+        started = run.provenance.get("started")
+        starts = [r.get("started") for r in self.runs if (r["hash"], r["seed"]) == key]
         self.runs.append({
             "experiment": name,
             "hash": run.experiment.hash,
@@ -187,12 +191,14 @@ class Chapter:
             **run.provenance,
         })  # fmt: skip
         curves = self.series.setdefault(name, {})
+        # The same seed trained anew, say on another machine, has a curve of its own.
+        title = f"seed-{run.seed}"
+        if starts and started != starts[0]:
+            title += f"-{started}"
         # An ablation may show a run as it was then: the whole curve stays.
-        earlier = curves.get(f"seed-{run.seed}", {"epoch": []})["epoch"]
-        if not known or len(run.history["epoch"]) > len(earlier):
-            curves[f"seed-{run.seed}"] = {
-                k: [round(v, 5) for v in vs] for k, vs in run.history.items()
-            }
+        earlier = curves.get(title, {"epoch": []})["epoch"]
+        if started not in starts or len(run.history["epoch"]) > len(earlier):
+            curves[title] = {k: [round(v, 5) for v in vs] for k, vs in run.history.items()}
 
     def beside(self, official: str, source: str) -> data.Dataset | None:
         """The data set `source` that a chapter shows beside its own; None where that is `official` and not here.

@@ -70,6 +70,7 @@ device = "auto"  # auto, cpu, cuda, cuda:1, …
 data = "mnist"  # or an image archive of your own: see data/README.md
 allow_cpu = False  # let the paper profile run without a GPU
 label_counts = "100, 1000, all"  # which columns of Table 2 to train on MNIST
+first_seed_epochs = None  # to which the first seed of the first column is carried on
 house_numbers = "svhn"  # or an image archive in its place: see data/README.md
 house_number_epochs = None  # of one seed more on house numbers, trained for longer than the others
 train = (
@@ -92,7 +93,7 @@ chapter = Chapter.open(
     "07_semi_supervised",
     "Semi-supervised adversarial autoencoders",
     globals(),
-    also=["label_counts", "house_numbers", "house_number_epochs", "train"],
+    also=["label_counts", "first_seed_epochs", "house_numbers", "house_number_epochs", "train"],
 )
 counts = choices("label_counts", label_counts, ["100", "1000", "all"])
 street = chapter.beside("svhn", house_numbers)  # None: not here
@@ -176,6 +177,25 @@ for count in counts:
 for mark in (1, 50, 500, 5000):
     if mark <= epochs and "100" in counts:
         record(f"a2.mnist-100.epoch-{mark}", aae["100"], mark)
+
+# %% [markdown]
+# **Longer.** {glue:text}`longer-shown`
+
+# %% tags=["remove-stderr"]
+carried_on = []
+if first_seed_epochs:
+    carried_on = chapter.train(first.experiment, epochs=first_seed_epochs, seeds=[first.seed])
+    for mark in (500, 5000):
+        if epochs < mark <= first_seed_epochs and counts[0] == "100":
+            record(f"a2.mnist-100.epoch-{mark}", carried_on, mark)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the first seed with the first number of labels, carried on for longer. Open markers: A.2.1's. What to see: what the step of all rates after epoch 50 does, and whether the hundreds of epochs after it still teach anything.", "name": "fig-error-longer"}}
+title = names[counts[0]]
+missing = "not run: no longer training was asked for (first_seed_epochs)"
+figures.error_along_training(
+    {title: {f"seed {run.seed}": run.history for run in carried_on}},
+    {title: reported.get(title)},
+) if carried_on else figures.notice(missing)
 
 # %% [markdown]
 # ## What the labels alone can do
@@ -547,6 +567,15 @@ glue("machine", chapter.machine())
 glue("profile-name", chapter.profile.name)
 glue("epochs", counted(epochs, "epoch"))
 glue("labels", counts[0])
+if carried_on:
+    (run,) = carried_on
+    told = (
+        f"One seed with {counts[0]} labels, carried on to epoch {run.epochs:,}: its test error is "
+        f"{run.history['test error'][-1]:.2f} %."
+    )
+else:
+    told = "Nothing was carried on beyond the others; the parameter first_seed_epochs does it."
+glue("longer-shown", told)
 glue("seeds", counted(len(chapter.seeds), "seed"))
 note = f" ({street.note})" if street and street.note else ""
 told = f"House numbers of {shown}{note}." if street else f"{absent[0].upper()}{absent[1:]}."

@@ -44,6 +44,7 @@ def parameters(digits_archive, tmp_path, monkeypatch) -> dict:
         ({"profile": "paper"}, "allow_cpu"),
         ({"data": "nowhere.npz"}, "nowhere.npz"),
         ({"train": "no"}, "parameter train must be bool, not 'no'"),
+        ({"first_seed_epochs": "abc"}, "first_seed_epochs must be int or float or None"),
         ({"house_number_epochs": "abc"}, "house_number_epochs must be int or float or None"),
         ({"house_number_epochs": 0}, "house_number_epochs is 0; epochs are a whole number of at"),
         ({"house_number_epochs": True}, "house_number_epochs must be int or float or None"),
@@ -227,6 +228,28 @@ def test_a_chapter_that_trains_nothing_asks_the_store_and_then_the_published_res
     with pytest.raises(UserError, match="holds no run of nn_1000"):
         chapter.train("nn_1000", epochs=2)
     assert not (tmp_path / "no runs").exists()
+
+
+def test_a_seed_trained_anew_has_a_curve_beside_the_first(
+    parameters, tmp_path, monkeypatch
+) -> None:
+    """A seed of one machine for one epoch and of another for two: neither curve takes the other's place."""
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    (run,) = chapter.train("nn_100", epochs=1)
+    curve = {"epoch": [1, 2], "test error": [30.0, 20.0]}
+    anew = run.provenance | {"started": "2026-01-01T00:00:00+00:00"}
+    chapter._note(notebook.PublishedRun(run.experiment, run.seed, 2, curve, anew))
+    chapter._note(notebook.PublishedRun(run.experiment, run.seed, 1, curve, anew))
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
+    store.write_atomically(store.PUBLISHED / f"{NAME}.json", chapter.finish().read_bytes())
+    again = Chapter.open(NAME, "A chapter", parameters)
+    shown = {
+        epochs: again.published(run.experiment, epochs=epochs, seeds=[0], dataset=chapter.dataset)[
+            0
+        ].history["test error"]
+        for epochs in (1, 2)
+    }
+    assert shown == {1: pytest.approx(run.history["test error"], abs=1e-5), 2: [30.0, 20.0]}
 
 
 def test_a_claim_of_other_seeds_than_the_chapter_s_lacks_none(parameters) -> None:

@@ -215,7 +215,7 @@ def with_svhn(smoke_book: dict, digits_archive: Path, tmp_path_factory) -> Path:
         patch.setenv("AAE_RUNS", str(smoke_book["build"] / "runs"))
         given = ["--profile", "smoke", "-p", "data", str(digits_archive)]
         assert book.main(["run", "06_supervised", *given]) == 0
-        longer = ["-p", "house_number_epochs", "3"]
+        longer = ["-p", "house_number_epochs", "3", "-p", "first_seed_epochs", "2"]
         assert book.main(["run", "07_semi_supervised", *given, *longer]) == 0
     return folder / "build"
 
@@ -235,9 +235,10 @@ def test_svhn_goes_the_whole_way(with_svhn: Path):
         notebook = nbformat.read(with_svhn / "chapters" / f"{chapter}.ipynb", as_version=4)
         assert "not run: SVHN" not in shown(notebook)
         assert "House numbers of SVHN." in str(notebook)
-    # Rows of chapter 7's tables, and its longer run.
+    # Rows of chapter 7's tables, and its longer runs.
     assert "adversarial autoencoder, SVHN" in shown(notebook)
     assert "3 epochs" in shown(notebook) and "no longer training" not in shown(notebook)
+    assert "One seed with 100 labels, carried on to epoch 2: its test error is" in str(notebook)
 
 
 def test_without_svhn_its_figures_and_rows_say_so(smoke_book: dict):
