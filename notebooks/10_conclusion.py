@@ -65,9 +65,7 @@ replicates = None  # how many; None takes the profile's number
 device = "auto"  # auto, cpu, cuda, cuda:1, …
 data = "mnist"  # or an image archive of your own: see data/README.md
 allow_cpu = False  # let the paper profile run without a GPU
-train = (
-    True  # False trains nothing: runs that the store does not hold are shown as they were published
-)
+train = True  # False trains nothing: what the store does not hold is shown as it was published
 
 # %%
 import json

@@ -5,6 +5,8 @@ Each phase encodes anew, computes every gradient, and prior and codes pass a dis
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -35,18 +37,26 @@ class Literal:
         x = self._noisy(batch.x, generator)
 
         image = model.decode(model.combine(model.encode(x), batch.label))
-        self._descend("reconstruction", 0.5 * ((image - batch.x) ** 2).sum() / len(x))
+        cost = 0.5 * ((image - batch.x) ** 2).sum() / len(x)
+        if e.head_distance is not None:
+            for first, second in combinations(model.cluster_heads, 2):
+                cost = cost + (e.head_distance - (first - second).norm()).clamp(min=0)
+        self._descend("reconstruction", cost)
 
         cost = 0.0
         for code in e.codes:
             real = code.prior.sample(len(x), generator, known)
             fake = model.encode(x)[code.name].detach()
+            real, fake = self._blurred(torch.cat((real, fake)), generator).chunk(2)
             cost = cost + self._judged(code.name, real, 1, known)
             cost = cost + self._judged(code.name, fake, 0, known)
         self._descend("discriminator", cost)
 
         codes = model.encode(x)
-        cost = sum(self._judged(code.name, codes[code.name], 1, known) for code in e.codes)
+        cost = 0.0
+        for code in e.codes:
+            fake = self._blurred(codes[code.name], generator)
+            cost = cost + self._judged(code.name, fake, 1, known)
         self._descend("generator", cost)
 
         if e.supervised:
@@ -56,8 +66,10 @@ class Literal:
             )
 
     def _noisy(self, x: Tensor, generator: Generator) -> Tensor:
-        noise = self.model.experiment.input_noise
-        return x + noise * torch.randn(x.shape, generator=generator) if noise else x
+        return _with_noise(x, self.model.experiment.input_noise, generator)
+
+    def _blurred(self, codes: Tensor, generator: Generator) -> Tensor:
+        return _with_noise(codes, self.model.experiment.discriminator_noise, generator)
 
     def _judged(self, code: str, values: Tensor, truth: float, known: Tensor | None) -> Tensor:
         logits = self.model.discriminate(code, values, known)
@@ -67,3 +79,7 @@ class Literal:
         self.model.zero_grad()
         cost.backward()
         self.optimisers[phase].step()
+
+
+def _with_noise(x: Tensor, deviation: float, generator: Generator) -> Tensor:
+    return x + deviation * torch.randn(x.shape, generator=generator) if deviation else x

@@ -26,6 +26,7 @@ from aae_lib.baselines.gmmn import (
     squared_mmd,
 )
 from aae_lib.config import Experiment
+from aae_lib.draws import Recorder, Request
 from aae_lib.experiments import by_name
 from aae_lib.training import MODELS, codes_of, fit, fit_replicates
 
@@ -161,6 +162,9 @@ def test_the_matching_cost_stays_finite_where_rounding_makes_the_mmd_negative() 
 def test_the_autoencoder_s_dropout_needs_training_and_a_source() -> None:
     model, x = build("table1_gmmn").train(), torch.rand(9, PIXELS, generator=generator())
     plain = model.encode(x)["z"]
+    source = Recorder(generator())
+    model.encode(x, source)
+    assert source.requests == [Request("kept", 0.2, (9, PIXELS)), Request("kept", 0.5, (9, 20))]
     assert not torch.equal(plain, model.encode(x, generator())["z"])
     assert torch.equal(plain, model.eval().encode(x, generator())["z"])
 
@@ -246,6 +250,10 @@ def test_the_discriminator_drops_in_training_alone() -> None:
         build("table1_gan", init_std=0.5).train(),
         torch.rand(9, PIXELS, generator=generator()),
     )
+    source, units = Recorder(generator()), 20 // PIECES
+    model.discriminate(x, source)
+    hidden = [Request("kept", 0.5, (9, units))] * 2
+    assert source.requests == [Request("kept", 0.2, (9, PIXELS)), *hidden]
     first, second = (model.discriminate(x, generator(seed)) for seed in (0, 1))
     assert not torch.equal(first, second)
     model.eval()

@@ -123,6 +123,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 # ---- executing
 
 
+def test_ctrl_c_is_told_in_one_line_and_is_no_success(monkeypatch, capsys) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(book, "build", interrupted)
+    assert book.main(["build"]) == 130
+    assert capsys.readouterr().err == "book: interrupted; what was there before stands.\n"
+
+
 def test_a_torn_pair_is_refused(project: Project):
     source = project.source("01_tiny")
     source.write_text(source.read_text().replace("seed + 1", "seed + 2"))

@@ -177,6 +177,8 @@ def test_a_setting_that_was_changed_in_place_has_its_own_curve(parameters) -> No
         chapter.train("nn_100", seeds=3)
     with pytest.raises(UserError, match="there is no seed to train"):
         chapter.train("nn_100", seeds=[])
+    with pytest.raises(UserError, match="no field 'lables'; did you mean 'labels'"):
+        changed(by_name("nn_100"), "nn_20", lables=20)
 
 
 def test_published_runs_take_the_place_of_training(parameters, tmp_path, monkeypatch) -> None:

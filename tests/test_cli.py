@@ -142,10 +142,22 @@ def test_a_reader_who_has_seen_enough_is_no_error() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_seconds_per_epoch_times_the_real_step() -> None:
+def test_seconds_per_epoch_are_those_of_a_step_times_the_steps_of_mnist(monkeypatch) -> None:
     from aae_lib.experiments import by_name
 
-    assert training.seconds_per_epoch(by_name("nn_100"), "cpu") > 0
+    clock = iter([10.0, 17.0])  # seven steps are timed
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    found = training.seconds_per_epoch(replace(by_name("nn_100"), hidden=16), "cpu")
+    assert found == pytest.approx(50_000 / 100)
+
+
+def test_ctrl_c_is_told_in_one_line_and_is_no_success(monkeypatch, capsys) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.shutil, "disk_usage", interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr().err.startswith("aae: interrupted; the last checkpoint stands")
 
 
 def test_seconds_per_epoch_are_of_the_stage_that_a_model_is_longest_in(monkeypatch) -> None:

@@ -210,6 +210,15 @@ def test_each_replicate_has_its_own_order_labels_and_noise(digits) -> None:
             assert not torch.equal(tensor[0], tensor[1])
 
 
+def test_costs_of_an_epoch_are_means_over_its_iterations(digits, monkeypatch) -> None:
+    these, seen = program(variant("mnist_100"), digits, 0), []
+    step = these.step
+    monkeypatch.setattr(these, "step", lambda *given: seen.append(step(*given)) or seen[-1])
+    trained(these, iterations=3)
+    expected = {name: sum(float(costs[name]) for costs in seen) / 3 for name in seen[0]}
+    assert these.costs()[0] == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_epochs_of_a_seed_are_seeded_apart() -> None:
     assert len({draws.seed_of(s, e) for s in range(20) for e in range(50)}) == 1000
 

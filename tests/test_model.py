@@ -13,6 +13,7 @@ from variants import VARIANTS
 
 from aae_lib.baselines.vae import VariationalAutoencoder, kl_divergence
 from aae_lib.config import Code, Experiment, Rates
+from aae_lib.draws import Recorder, Request
 from aae_lib.engine import STEPS
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
@@ -100,6 +101,8 @@ LITERAL = {
         {"discriminator_label": True, "labels": 10},
     ),
     "§4, label to the decoder": ("fig2_gaussian", {"decoder_label": True}),
+    "§7, heads that keep their distance": ("mnist_100", {"combine": "sum", "head_distance": 4.5}),
+    "noise on what is judged": ("mnist_100", {"discriminator_noise": 0.3}),
 }
 
 
@@ -124,6 +127,19 @@ def test_initial_weights_are_the_paper_s() -> None:
     weights = torch.cat([p.flatten() for n, p in model.named_parameters() if n.endswith("weight")])
     assert number(weights.std()) == pytest.approx(0.01, rel=0.01)
     assert not any(p.any() for n, p in model.named_parameters() if n.endswith("bias"))
+
+
+def test_initial_weights_without_a_deviation_of_their_own_keep_the_variance_of_relus() -> None:
+    """N(0, 2 / inputs) for each layer; the learned heads of clusters of §7 start as N(0, 1)."""
+    codes = (Code("y", Categorical(40)), Code("z", Gaussian(50)))
+    e = replace(by_name("fig11_c"), hidden=400, codes=codes)
+    model = AdversarialAutoencoder(e, 784, 10, generator())
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features > 1]
+    for layer in layers:
+        deviation = math.sqrt(2 / layer.in_features)
+        assert number(layer.weight.std()) == pytest.approx(deviation, rel=0.05)
+    assert len(layers) == 11
+    assert number(model.cluster_heads.std()) == pytest.approx(1, rel=0.1)
 
 
 def test_layer_sizes_are_the_paper_s() -> None:
@@ -299,13 +315,12 @@ def test_a_standardising_decoder_gives_images_between_black_and_white() -> None:
 
 
 def test_gaussian_posterior_has_its_mean_and_deviation() -> None:
-    model = build("fig2_gaussian", posterior="gaussian")
-    x = batch().x[:1].expand(20_000, -1)
-    mean, log_variance = model.heads["z"](model.encoder(x[:1])).chunk(2, 1)
-    z = model.encode(x, generator())["z"]
-    assert torch.allclose(model.encode(x[:1])["z"], mean)
-    assert torch.allclose(z.mean(0), mean[0], atol=0.03)
-    assert torch.allclose(z.std(0), (0.5 * log_variance[0]).exp(), rtol=0.03)
+    model, x = build("fig2_gaussian", posterior="gaussian", init_std=0.5), batch().x
+    mean, log_variance = model.heads["z"](model.encoder(x)).chunk(2, 1)
+    epsilon = torch.empty_like(mean).normal_(generator=generator(3))
+    expected = mean + log_variance.exp().sqrt() * epsilon
+    assert torch.allclose(model.encode(x, generator(3))["z"], expected)
+    assert torch.allclose(model.encode(x)["z"], mean)
 
 
 def test_universal_posterior_is_a_function_of_image_and_noise() -> None:
@@ -313,6 +328,8 @@ def test_universal_posterior_is_a_function_of_image_and_noise() -> None:
     first = model.encode(x, generator(0))["z"]
     assert torch.equal(first, model.encode(x, generator(0))["z"])
     assert not torch.allclose(first, model.encode(x, generator(1))["z"])
+    without = torch.cat((x, torch.zeros(SIZE, model.experiment.noise_dim)), 1)
+    assert torch.equal(model.encode(x)["z"], model.heads["z"](model.encoder(without)))
 
 
 def test_combine_puts_codes_and_label_side_by_side() -> None:
@@ -358,11 +375,13 @@ def test_head_repulsion_is_a_hinge_over_pairs() -> None:
 
 
 def test_samples_are_images_of_draws_of_the_priors() -> None:
-    model = build("mnist_100")
-    images = model.sample(7, generator())
-    assert images.shape == (7, PIXELS)
-    assert torch.equal(images, model.sample(7, generator()))
-    assert 0 <= number(images.min()) <= number(images.max()) <= 1
+    model = build("fig7_mnist", init_std=0.5, batch_norm="autoencoder").train()
+    label = torch.arange(7)
+    images = model.sample(7, generator(), label)
+    assert not model.training  # batch statistics are frozen
+    z = model.experiment.code("z").prior.sample(7, generator())
+    assert torch.equal(images, model.decode(model.combine({"z": z}, label)))
+    assert 0 <= number(images.min()) < number(images.max()) <= 1
 
 
 # ---- the VAE
@@ -433,9 +452,11 @@ def test_the_vae_lowers_the_bound_of_eq_2(name: str) -> None:
     assert number(costs["kl"]) == pytest.approx(number(expected.mean()), rel=1e-4)
 
 
-def test_hidden_dropout_acts_in_training_alone() -> None:
+def test_hidden_dropout_follows_every_relu_in_training_alone() -> None:
     model, x = build("nn_100", init_std=0.3), batch().x
-    model.train()
+    source = Recorder(generator())
+    model.train().features(x, source)
+    assert source.requests == [Request("kept", 0.5, (SIZE, 16))] * 2
     assert not torch.equal(model.features(x, generator(0)), model.features(x, generator(1)))
     model.eval()
     assert torch.equal(model.features(x), model.features(x))
@@ -446,7 +467,7 @@ def test_a_code_s_posterior_stays_deterministic_for_categories() -> None:
     assert model.heads["y"][0].out_features == 10
 
 
-def test_descent_is_torch_s_own(monkeypatch) -> None:
+def test_descent_is_torch_s_own() -> None:
     """SGD with momentum and Adam, with their rates and the schedule's factor, against torch.optim."""
     for name, changes, reference in (
         ("fig2_gaussian", {"adversarial": None}, lambda p: torch.optim.SGD(p, 0.0001, 0.9)),

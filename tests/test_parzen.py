@@ -469,6 +469,7 @@ def test_a_score_is_of_test_images_at_the_sigma_of_validation_images() -> None:
     chosen = parzen.score(found, 2, [0.1, 0.2, 0.3])
     assert (chosen.mean, chosen.sigma, chosen.at_end) == (2, 0.1, True)
     assert chosen.error == pytest.approx(1 / math.sqrt(2))
+    assert parzen.score(found.flip(0), 2, [0.1, 0.2, 0.3]).at_end
     kept = parzen.score(found, 2, [0.1, 0.2, 0.3], kept=0.2)
     assert (kept.mean, kept.error, kept.at_end, str(kept)) == (9, 0, False, "9.0 ± 0.0")
 

@@ -41,6 +41,15 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_folder_that_cannot_be_locked_is_told_in_one_line(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=r"cannot lock .*file/run"),
+        store.locked(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
 def test_costs_of_the_game_where_nobody_can_tell() -> None:
     logits = torch.zeros(7)
     assert float(phases.discriminator_loss(logits, logits)) == pytest.approx(2 * math.log(2))
@@ -63,6 +72,13 @@ def test_an_epoch_is_one_pass_over_the_unlabelled_images(digits) -> None:
     assert len(seen) == 1600 // 30
     rows = torch.cat([b.x for b in seen])
     assert len(rows.unique(dim=0)) == len(rows)  # each image once; ten that fill no batch wait
+    pixels = torch.from_numpy(digits.train.pixels())
+    labels = torch.from_numpy(digits.train.labels).long()
+    for b, i, beside in zip(seen, *order, strict=True):
+        assert torch.equal(b.x, pixels[i]) and torch.equal(b.label, labels[i])
+        known = torch.where(torch.isin(i, images.labelled), labels[i], images.classes)
+        assert torch.equal(b.known, known)
+        assert torch.equal(b.labelled_y, labels[beside])
     assert all(len(b.labelled_x) == 30 for b in seen)
     labelled = torch.cat([b.labelled_x for b in seen]).unique(dim=0)
     assert len(labelled) == 20
