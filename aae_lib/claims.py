@@ -65,6 +65,8 @@ class Claim:
     wrong_reason: str | None = None
     partial: tuple[float, float] | None = None
     partial_reason: str | None = None
+    given: str | None = None
+    given_reason: str | None = None
     epochs: int | None = None
     data: str = "mnist"
     run: bool = True
@@ -172,7 +174,9 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
         return verdict("not reproduced", f"not a finite number for seed {', '.join(bad) or 'all'}")
     low, high = claim.band
     if low <= mean <= high:
-        return verdict("reproduced", f"within {_interval(claim.band)}")
+        error = std / math.sqrt(len(evidence.values)) if std else 0.0
+        edge = ", by less than its standard error" if min(mean - low, high - mean) < error else ""
+        return verdict("reproduced", f"within {_interval(claim.band)}{edge}")
     if claim.partial and claim.partial[0] <= mean <= claim.partial[1]:
         return verdict("partly", claim.partial_reason)
     better = (claim.direction == "lower" and mean < low) or (
@@ -188,9 +192,25 @@ def scorecard(results: Path | str | Iterable[Path | str], ledger: Path | None = 
     Where several files give the same claim, see `evidence` for which of them counts.
     Raises UserError for a defect in the ledger or in a results file.
     """
-    claims = load(ledger)
-    found = evidence(results, ledger)
-    return [Row(claim=claim, **vars(check(claim, found.get(claim.id)))) for claim in claims]
+    return judge(load(ledger), evidence(results, ledger))
+
+
+def judge(claims: Sequence[Claim], found: Mapping[str, Evidence]) -> list[Row]:
+    """Each of `claims` with the verdict on it, by the evidence for each claim id.
+
+    One that means something only where another holds, the claim that it is `given`, which is to be among `claims`,
+    has no verdict where that one is neither reproduced nor partly so.
+    """
+    held = ("reproduced", "partly")
+    verdicts = {claim.id: check(claim, found.get(claim.id)) for claim in claims}
+    rows = []
+    for claim in claims:
+        own = verdicts[claim.id]
+        if claim.given and own.verdict in held and verdicts[claim.given].verdict not in held:
+            reason = f"no verdict where {claim.given} does not hold: {claim.given_reason}"
+            own = replace(own, verdict="not run", reason=reason)
+        rows.append(Row(claim=claim, **vars(own)))
+    return rows
 
 
 # ---- reading: the ledger
@@ -217,6 +237,13 @@ def load(path: Path | str | None = None) -> list[Claim]:
         if claim.id in claims:
             raise UserError(f"{path}: claim {claim.id}: id: used twice; give each claim its own")
         claims[claim.id] = claim
+    for claim in claims.values():
+        if claim.given is not None and not (claim.given in claims and claims[claim.given].run):
+            known = [other.id for other in claims.values() if other.run]
+            raise UserError(
+                f"{path}: claim {claim.id}: given: {_clean(claim.given)} is no claim that is tested; "
+                f"{suggest(claim.given, known)}"
+            )
     return list(claims.values())
 
 
@@ -254,6 +281,7 @@ def _claim(path: Path, number: int, entry: Any) -> Claim:
     needed += ["statement"] if claim.reported is None else []
     needed += ["reported", "plusminus_meaning"] if claim.plusminus is not None else []
     needed += ["partial_reason", "band"] if claim.partial else []
+    needed += ["given_reason"] if claim.given else []
     for key in needed:
         if getattr(claim, key) is None:
             raise fail(key, "missing")

@@ -89,7 +89,7 @@ chapter = Chapter.open("10_conclusion", "Conclusion: what holds", globals(), als
 # Equation {eq}`eq-verdict`, with all its conditions.
 
 # %%
-source(claims.check)
+source(claims.check, claims.judge)
 
 # %% [markdown]
 # The evidence is what chapters leave behind: a small file of results for each. *This run* is what this machine has on the chosen profile; *Published* is what comes with the book. On the page of the published book they differ in the claims on ten million samples alone, which an execution of its own measured (chapter 5).
@@ -180,9 +180,7 @@ counts = {}
 for name, folder in folders.items():
     found = claims.evidence(folder)
     for factor in (1, 0.75, 0.5, 0.25):
-        judged = (
-            claims.check(narrowed(row.claim, factor), found.get(row.id)) for row in columns[name]
-        )
+        judged = claims.judge([narrowed(row.claim, factor) for row in columns[name]], found)
         counts[name, f"× {factor:g}"] = claims.counts(judged)
 
 # %% tags=["hide-input"]

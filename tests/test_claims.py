@@ -238,6 +238,33 @@ def test_the_mean_over_seeds_is_judged_and_its_spread_shown():
     assert (verdict.obtained, verdict.std, verdict.n) == (2, None, 1)
 
 
+def test_a_mean_within_its_standard_error_of_the_edge_says_so():
+    claim = BY_ID["a2.mnist-100.epoch-50"]  # to 3.9
+    near, clear = (check(claim, measured(claim, m - 0.6, m, m + 0.6)) for m in (3.6, 3.5))
+    assert near.reason == "within [2.3, 3.9], by less than its standard error"  # 0.35
+    assert clear.reason == check(claim, measured(claim, 3.89)).reason == "within [2.3, 3.9]"
+
+
+def test_a_claim_that_another_gives_its_meaning_has_no_verdict_where_that_one_is_missed(tmp_path):
+    """The style of a row of Fig 7a: a decoder that ignores the label keeps it best."""
+    style, agreement = BY_ID["fig7.mnist.style"], "fig7.mnist.agreement"
+    assert style.given == agreement
+    for value, verdict in (
+        (99.0, "reproduced"),
+        (93.0, "reproduced"),
+        (12.0, "not run"),
+        (None, "not run"),
+    ):
+        entries = {style.id: {"values": {"0": 0.9}, "epochs": 50}}
+        if value is not None:
+            entries[agreement] = {"values": {"0": value}, "epochs": 50}
+        write(tmp_path, claims=entries, profile="standard")
+        (row,) = [row for row in claims.scorecard(tmp_path) if row.id == style.id]
+        assert (row.verdict, row.obtained) == (verdict, 0.9)
+    assert row.told == "no verdict"
+    assert row.reason.startswith(f"no verdict where {agreement} does not hold: a decoder that")
+
+
 def test_a_value_too_good_is_refused_with_a_hint():
     claim = BY_ID["table2.mnist-100.aae"]
     verdict = check(claim, measured(claim, 0.1))
@@ -350,6 +377,9 @@ def test_a_small_ledger_loads(tmp_path):
         ("wrong = ", "partial = [1.0, 3.0]\nwrong = ", "partial_reason"),
         ("wrong = ", 'partial = [1.5, 3.0]\npartial_reason = "so"\nwrong = ', "partial"),
         ("wrong = ", 'partial = [1.0, 4.0]\npartial_reason = "so"\nwrong = ', "wrong"),
+        ("wrong = ", 'given = "fig11.b"\nwrong = ', "given_reason"),
+        ("wrong = ", 'given = "fig11.b"\ngiven_reason = "so"\nwrong = ', "given"),
+        ("wrong = ", 'given = "fig11.a"\ngiven_reason = "not run"\nwrong = ', "given"),
     ],
 )
 def test_a_defect_is_named_with_file_claim_and_key(tmp_path, old, new, key):
