@@ -40,6 +40,8 @@ SCHEMA = 1
 VERDICTS = ("reproduced", "partly", "not reproduced", "not run")
 NO_VERDICT = "no verdict"
 """What a table calls `not run` where something was measured that the claim cannot be judged by."""
+OWN = "Adversarial autoencoder"
+"""The paper's model, as the ledger calls it."""
 DIRECTIONS = ("lower", "higher", "near")
 FULL_PROFILES = ("standard", "paper")
 """Profiles whose last epoch may stand for a number that the paper gives without an epoch count."""
@@ -582,6 +584,19 @@ def summary(rows: list[Row]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts(rows).items())
 
 
+def standing(rows: Sequence[Row]) -> str:
+    """What those that are reproduced weigh, in a sentence: printed numbers, the paper's own model, single seeds."""
+    found = [row for row in rows if row.verdict == "reproduced"]
+    printed = [row for row in found if row.reported is not None]
+    own = sum(row.model == OWN for row in printed)
+    alone = sum(row.n == 1 for row in found)
+    return (
+        f"Of the {len(found)} reproduced, {len(printed)} are numbers that the paper prints, {own} of them of its own "
+        "model; the others are statements about a picture or a comparison, turned into a number. "
+        f"Of one seed alone: {alone}."
+    )
+
+
 def counts(rows: Iterable[Verdict]) -> dict[str, int]:
     """How many claims have which verdict, as a reader is told it; all verdicts, in order."""
     words = [row.told for row in rows]
@@ -611,10 +626,10 @@ def render(rows: list[Row], width: int = 120) -> str:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The claims that this project runs as a markdown table under a line of counts."""
+    """The claims that this project runs as a markdown table under a line of what they add up to."""
     rows = [row for row in rows if row.claim.run]
     head = "| Place | Model | Quantity | Paper | Obtained | n | Epochs | Verdict |"
-    lines = [summary(rows), "", head, "|---|---|---|--:|--:|--:|--:|---|"]
+    lines = [f"{summary(rows)}. {standing(rows)}", "", head, "|---|---|---|--:|--:|--:|--:|---|"]
     for row in rows:
         cell = _cells(row)
         texts = [cell["place"], cell["model"], cell["quantity"], cell["reported"], cell["obtained"]]

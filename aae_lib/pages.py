@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from aae_lib.bench import Bench
 
-OWN = "Adversarial autoencoder"
-"""The paper's model, as the ledger calls it."""
-
 
 def raw_html(*lines: str) -> str:
     """HTML as a block of MyST markdown, which no line of it can end."""
@@ -68,12 +65,13 @@ def summary(rows: Sequence[claims.Row]) -> str:
     ]
     first = {}
     for row in ours:
-        own = row.model == OWN and row.claim.data == "mnist"  # no stand-in among these
+        own = row.model == claims.OWN and row.claim.data == "mnist"  # no stand-in among these
         if own and None not in (row.reported, row.obtained):
             first.setdefault(row.told, row)
     shown = [first[verdict] for verdict in claims.counts(ours) if verdict in first]
     table = [claims.html_table({"Ours": shown})] if shown else []
-    return raw_html('<p class="chips">', *chips, "</p>", *table)
+    standing = f"<p>{html.escape(claims.standing(ours))}</p>"
+    return raw_html('<p class="chips">', *chips, "</p>", standing, *table)
 
 
 def scorecard(columns: Mapping[str, Sequence[claims.Row]], chapters: str) -> dict[str, str]:

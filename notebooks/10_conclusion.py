@@ -35,7 +35,7 @@
 # ## The idea
 #
 # "Reproduced" must mean something that could have come out otherwise. So a *ledger* holds, for each claim, what the paper reports, $r$; a **band** $[a, b]$ that counts as finding it again; and a value $w$ that is
-# **plainly wrong**: the next baseline, or chance. All were written down, with reasons, before the runs. They are tied by
+# **plainly wrong**: the next baseline, or chance. All were written down, with reasons, before the published runs, some of them after trials that their reasons name. Where the paper prints $r$, they are tied by
 #
 # $$
 # a \le r \le b, \qquad w \notin [a, b], \qquad b - a < |r - w| .
@@ -48,7 +48,7 @@
 # $$ (eq-verdict)
 #
 # Most claims have a second, wider band for "partly", where the ranking holds but not the number. A mean that is *better* than the band is not "reproduced" either, for a leak of test labels is likelier than a better
-# model. And a run that stopped before the epoch of a claim gets **no** verdict on it, however good it looks.
+# model. A run that stopped before the epoch of a claim gets **no** verdict on it, however good it looks. Nor does a claim that means something only where another one holds, and that one is missed: a decoder that does not heed the label keeps the style of a row best of all.
 #
 # Claims come in nats, per cent and ratios. To show them on one axis, measure each from the paper's number in units of the distance to the plainly wrong one,
 #
@@ -336,7 +336,7 @@ pd.DataFrame(
 # %% [markdown]
 # ## Summary
 #
-# A claim is a number with a band around it and a wrong value outside, written down before the run. Of {glue:text}`tested` such claims of the paper, {glue:text}`published-short` in the published evidence, and {glue:text}`this-run-short` in this run. What is left open is left
+# A claim is a number with a band around it and a wrong value outside, written down before the published run. Of {glue:text}`tested` such claims of the paper, {glue:text}`published-short` in the published evidence, and {glue:text}`this-run-short` in this run. What is left open is left
 # open by name: most of it needs SVHN itself or the Toronto faces, the rest longer runs.
 
 # %% tags=["remove-cell"]

@@ -265,6 +265,23 @@ def test_a_claim_that_another_gives_its_meaning_has_no_verdict_where_that_one_is
     assert row.reason.startswith(f"no verdict where {agreement} does not hold: a decoder that")
 
 
+def test_what_is_reproduced_is_weighed():
+    """A rival, the paper's own model and a statement, the last of one seed; and one that is missed."""
+    found = {
+        "table1.mnist-10k.gan": (225, 226),
+        "table1.mnist-10k.aae": (340, 341),
+        "fig5.mnist.copy": (1,),
+    }
+    found["fig11.a"] = (50,)
+    rows = claims.judge(
+        [BY_ID[name] for name in found], {n: measured(BY_ID[n], *v) for n, v in found.items()}
+    )
+    assert claims.standing(rows) == (
+        "Of the 3 reproduced, 2 are numbers that the paper prints, 1 of them of its own model; the others are "
+        "statements about a picture or a comparison, turned into a number. Of one seed alone: 1."
+    )
+
+
 def test_a_value_too_good_is_refused_with_a_hint():
     claim = BY_ID["table2.mnist-100.aae"]
     verdict = check(claim, measured(claim, 0.1))
