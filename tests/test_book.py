@@ -123,6 +123,38 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 # ---- executing
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "# %%\n# the last",
+            '# %% tags=["hide-input"]\n# the last',
+            "(cell 4, '# the last cell')",
+        ),
+        (
+            "# %%\nimport sys",
+            "# %%\n2\n\n# %%\nimport sys",
+            "(5 cells in the .py, 4 in the .ipynb)",
+        ),
+    ],
+)
+def test_a_pair_torn_by_tags_or_cells_is_refused(project: Project, old: str, new: str, told: str):
+    source = project.source("01_tiny")
+    source.write_text(source.read_text().replace(old, new))
+    with pytest.raises(UserError, match=re.escape(told)):
+        book.run(project, "01_tiny", {})
+
+
+def test_new_captions_and_tags_reach_an_executed_chapter(project: Project):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    figure = '{"figure": {"caption": "Seen anew.", "name": "fig-tiny"}}'
+    head = f'# %% tags=["hide-input"] mystnb={figure}\n# the last cell'
+    write_chapter(project, TINY.replace("# %%\n# the last cell", head))
+    found = nbformat.read(book.reword(project, "01_tiny"), as_version=4).cells[-1].metadata
+    assert (found["tags"], found["mystnb"]["figure"]["caption"]) == (["hide-input"], "Seen anew.")
+
+
 def test_ctrl_c_is_told_in_one_line_and_is_no_success(monkeypatch, capsys) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -410,7 +442,40 @@ def test_a_book_that_does_not_build_leaves_the_last_one(project: Project):
     with pytest.raises(UserError, match=r"intro\.md.*nowhere"):
         book.build(project)
     assert page.read_text() == "the last good book"
-    assert not list(project.build.glob(".book-*"))
+    assert not list((project.build / "locks" / "book").glob(".*"))
+
+
+def test_a_new_book_takes_the_place_of_the_last_one(project: Project, monkeypatch):
+    write_executed(project, project.chapters)
+    page = project.build / "html" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("the last book")
+    page.with_name("gone.html").touch()
+
+    def sphinx(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        made = Path(command[command.index("--path-output") + 1], "_build", "html")
+        made.mkdir(parents=True)
+        (made / "index.html").write_text("the new book")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(book.subprocess, "run", sphinx)
+    assert book.build(project).read_text() == "the new book"
+    assert not page.with_name("gone.html").exists()
+    assert not list((project.build / "locks" / "book").glob(".*"))
+
+
+def test_a_staged_chapter_shows_this_run_beside_the_published_evidence(project: Project):
+    write_chapter(project, TINY.replace("seed + 1", 'chapter.against_the_paper("a2.")'))
+    path = write_executed(project, project.chapters)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", {"text/html": "old"})]
+    nbformat.write(notebook, path)
+    write_results(project, project.results("quick", "01_tiny"))
+    book.stage(project, project.build / "source")
+    staged = nbformat.read(project.build / "source" / "chapters" / path.name, as_version=4)
+    (output,) = [output for cell in staged.cells for output in cell.get("outputs", [])]
+    table = output.data["text/html"]
+    assert "<th>This run</th><th>Published</th>" in table and "16.00" in table
 
 
 def test_a_chapter_that_was_never_executed_is_left_out(project: Project, capsys):
@@ -632,8 +697,11 @@ def test_a_spoilt_chapter_is_refused(project: Project, spoil, told: str, publish
     nbformat.write(notebook, path)
     with pytest.raises(UserError, match=re.escape(told)):
         book.stage(project, project.build / "source", published)
-    with pytest.raises(UserError):
-        book.publish(project, ["01_tiny"])
+    if not published:
+        write_results(project, project.results("quick", "01_tiny"))
+        with pytest.raises(UserError, match=re.escape(told)):
+            book.publish(project, ["01_tiny"])
+        assert not project.published.exists()
 
 
 def test_a_cell_without_its_kind_is_refused(project: Project):
@@ -1020,15 +1088,75 @@ def test_a_parameter_that_names_a_file_of_this_machine_is_not_published(project:
         book.publish(project)
 
 
-def test_paths_of_this_machine_are_not_published(project: Project):
+@pytest.mark.parametrize("place", ["root", "build", "prefix"])
+def test_paths_of_this_machine_are_not_published(
+    project: Project, place: str, monkeypatch, tmp_path_factory
+):
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path_factory.mktemp("elsewhere")))
+    private = {"root": project.root, "build": project.build, "prefix": sys.prefix}[place]
     path = write_executed(project, project.chapters)
     write_results(project, project.results("quick", "01_tiny"))
     notebook = nbformat.read(path, as_version=4)
-    text = f"saved {project.root}/x.png"
+    text = f"saved {private}/x.png"
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text=text)]
     nbformat.write(notebook, path)
     with pytest.raises(UserError, match="holds a path of this machine"):
         book.publish(project)
+
+
+def test_a_longer_run_replaces_a_shorter_one_unasked(project: Project):
+    write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    book.publish(project)
+    write_executed(project, project.chapters, profile="standard")
+    longer = {"values": {"0": 9.0}, "epochs": 50, "of_epochs": 5000}
+    first = {"values": {"0": 9.0}, "epochs": 1, "of_epochs": 5000}
+    path = write_results(
+        project,
+        project.results("standard", "01_tiny"),
+        profile="standard",
+        claims={"a2.mnist-100.epoch-1": first, "a2.mnist-100.epoch-50": longer},
+        parameters={"profile": "standard", "seed": 0, "data": "mnist"},
+    )
+    book.publish(project)
+    published = project.published_results / "01_tiny.json"
+    assert published.read_bytes() == path.read_bytes()
+    book.reword(project, "01_tiny")  # finds them where that profile has left them
+    assert json.loads(path.read_bytes()) == json.loads(published.read_bytes())
+
+
+def test_publishing_anew_mends_what_was_changed_by_hand_and_renews_the_landing_picture(
+    project: Project,
+):
+    write_chapter(project, TINY.replace("# %%\n# the last", '# %% tags=["landing"]\n# the last'))
+    path = write_executed(project, project.chapters)
+    write_results(project, project.results("quick", "01_tiny"))
+    notebook = nbformat.read(path, as_version=4)
+    picture = {"image/png": base64.b64encode(b"a new picture").decode()}
+    notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", picture)]
+    nbformat.write(notebook, path)
+    book.publish(project)
+    assert (project.root / "book" / "_static" / "landing.png").read_bytes() == b"a new picture"
+    (project.published / "01_tiny.ipynb").write_text("{}")
+    book.publish(project)
+    assert verify.changed(project) == []
+
+
+def test_the_commands_pass_on_what_they_are_given(project: Project, monkeypatch):
+    seen = []
+
+    def staged(_: Project, source: Path, published: bool = False) -> None:
+        seen.append(published)
+        raise UserError("enough")
+
+    monkeypatch.setattr(book, "Project", lambda: project)
+    monkeypatch.setattr(book, "stage", staged)
+    monkeypatch.setattr(book, "publish", lambda *given: seen.append(given) or [])
+    monkeypatch.setattr(book, "reword", lambda *given: seen.append(given))
+    assert [book.main(["build", "--published"]), book.main(["build"])] == [2, 2]
+    assert book.main(["publish", "1", "--force", "--beside", "longer"]) == 0
+    assert book.main(["reword", "1"]) == 0
+    assert seen == [True, False, (project, ["01_tiny"], True, "longer"), (project, "01_tiny")]
 
 
 def test_nothing_executed_is_nothing_to_publish(project: Project):

@@ -314,6 +314,22 @@ def test_without_an_epoch_count_a_quick_run_gives_no_verdict(claim):
     assert check(claim, measured(claim, value, profile="standard")).verdict == "reproduced"
 
 
+def test_a_schedule_shorter_than_the_standard_profile_is_judged_at_its_end():
+    claim = BY_ID["fig7.mnist.probe"]
+
+    def after(epochs, of_epochs):
+        changes = {"epochs": epochs, "of_epochs": of_epochs, "profile": "standard"}
+        return check(claim, measured(claim, 14.0, **changes))
+
+    assert [after(20, 20).verdict, after(19, 20).verdict] == ["reproduced", "not run"]
+    assert after(20, 5000).reason == "at 20 epochs: no verdict before 50 epochs"
+
+
+def test_a_table_for_the_book_says_what_the_paper_says():
+    row = claims.judge([BY_ID["fig7.mnist.probe"]], {})[0]
+    assert "The paper: The code represents the style" in claims.html_table({"Ours": [row]})
+
+
 @pytest.mark.parametrize("claim", LEDGER, ids=by_id)
 @pytest.mark.parametrize("change", [{"profile": "smoke"}, {"data": "my-digits"}])
 def test_smoke_and_other_data_give_no_verdict(claim, change):
@@ -394,6 +410,7 @@ def test_a_small_ledger_loads(tmp_path):
         ("wrong = ", "partial = [1.0, 3.0]\nwrong = ", "partial_reason"),
         ("wrong = ", 'partial = [1.5, 3.0]\npartial_reason = "so"\nwrong = ', "partial"),
         ("wrong = ", 'partial = [1.0, 4.0]\npartial_reason = "so"\nwrong = ', "wrong"),
+        ("wrong = ", 'data = "snvh"\nwrong = ', "data"),
         ("wrong = ", 'given = "fig11.b"\nwrong = ', "given_reason"),
         ("wrong = ", 'given = "fig11.b"\ngiven_reason = "so"\nwrong = ', "given"),
         ("wrong = ", 'given = "fig11.a"\ngiven_reason = "not run"\nwrong = ', "given"),
@@ -616,6 +633,10 @@ def test_a_diverged_seed_is_read_and_refused(tmp_path, value):
         ({"epochs": "all"}, "claims.table2.mnist-100.aae.epochs"),
         ({"epochs": math.nan}, "claims.table2.mnist-100.aae.epochs"),
         ({"epochs": -1}, "claims.table2.mnist-100.aae.epochs"),
+        (
+            {"claims": {"fig11.a": {"values": {}, "epochs": 1, "of_epochs": "all"}}},
+            "claims.fig11.a.of_epochs",
+        ),
     ],
 )
 def test_a_defect_in_results_is_named_with_file_and_key(tmp_path, changes, key):

@@ -281,6 +281,19 @@ def test_a_mirrors_failures_say_why(files, mirror) -> None:
         next(nowhere(list(files), True))
 
 
+def test_a_mirror_that_breaks_off_is_unavailable(files, mirror, monkeypatch) -> None:
+    folder, source = mirror
+    name = next(iter(files))
+    (folder / f"{name}.gz").write_bytes(gzip.compress(files[name]))
+
+    def broken(_: object, file: io.BufferedIOBase, out: io.BufferedIOBase) -> None:
+        out.write(file.read()[:20])
+
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "copyfile", broken)
+    with pytest.raises(data._Unavailable):
+        next(source([name], True))
+
+
 def fake_npm(folder: Path, body: str) -> None:
     """An executable `npm` in `folder` that runs `body`, a Python program."""
     path = folder / "npm"

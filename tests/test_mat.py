@@ -153,6 +153,15 @@ def test_folds_of_tfd_are_data_sets_of_their_own(tfd, tmp_path: Path) -> None:
     assert len(found) == 5  # "tfd" is "tfd:1"
 
 
+def test_another_file_of_tfd_is_another_data_set(tfd, tmp_path: Path) -> None:
+    images, folds = tfd
+    first = data.load("tfd", tmp_path)
+    savemat(tmp_path / "tfd" / mat.TFD, {"images": 255 - images, "folds": folds})
+    second = data.load("tfd", tmp_path)
+    assert first.identity != second.identity
+    assert np.array_equal(second.test.images, (255 - images)[folds[:, 0] == 3])
+
+
 def test_an_experiment_that_learns_from_labels_refuses_tfd(tfd, tmp_path: Path, runs: Path) -> None:
     with pytest.raises(UserError, match="mnist_100 learns from labels; tfd has a single class"):
         fit(by_name("mnist_100"), data.load("tfd", tmp_path), seed=0, epochs=1, device="cpu")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tomllib
@@ -128,10 +127,14 @@ def test_version_and_licence_agree():
     assert citation["license"] == PYPROJECT["license"] == "MIT"
 
 
-def test_ci_runs_the_tests():
-    script = REPOSITORY / ".ci" / "run"
-    assert script.stat().st_mode & stat.S_IXUSR
-    assert "make test" in script.read_text()
+@pytest.mark.parametrize(("script", "code"), [("exit 1", 1), ('test "$1" != audit', 0)])
+def test_ci_fails_with_the_tests_and_not_with_the_audit(clone: Path, script: str, code: int):
+    program(clone, "make", script)
+    (clone / ".ci").mkdir()
+    shutil.copy(REPOSITORY / ".ci" / "run", clone / ".ci" / "run")
+    environment = {"PATH": f"{clone}/bin:/usr/bin:/bin"}
+    done = subprocess.run([clone / ".ci" / "run"], env=environment, check=False)
+    assert done.returncode == code
 
 
 # ---- the Makefile

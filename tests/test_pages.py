@@ -33,6 +33,24 @@ def test_pages_need_no_torch():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_the_landing_page_shows_the_paper_s_own_model_and_counts_what_is_run():
+    values = {"dbn": 138.0, "gan": 225.0, "aae": 340.0}
+    ledger = {claim.id: claim for claim in claims.load()}
+    found = {
+        f"table1.mnist-10k.{model}": claims.Evidence(
+            {0: value}, 50, 50, "standard", "05_likelihood"
+        )
+        for model, value in values.items()
+    }
+    page = pages.summary(claims.judge([ledger[name] for name in found], found))
+    assert re.findall('<td id="([^"]+)"', page) == ["table1.mnist-10k.aae"]
+    assert "<b>2</b> reproduced" in page and "<b>0</b> not run" in page
+    assert (
+        "Of the 2 reproduced, 2 are numbers that the paper prints, 1 of them of its own model"
+        in page
+    )
+
+
 # ---- appendix
 
 
@@ -59,6 +77,29 @@ def test_every_field_that_is_not_at_its_default_is_in_the_appendix(experiment: E
         if hashed and f.name not in ("name", "data") and value != f.default:
             name = pages.NAMES.get(f.name, f.name.replace("_", " "))
             assert pages.worded(f.name, value) in shown[name][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("adversarial", Rates(0.0002, 0.5, "adam"), "Adam, rate 0.0002, β₁ 0.5"),
+        ("adversarial", Rates(0.1, 0.1), "rate 0.1, momentum 0.1"),
+        ("codes", by_name("table1_aae").codes, "z: Gaussian (dim 8, std 5)"),
+        ("milestones", (50, 1000), "50, 1000"),
+        ("milestones", (), "none"),
+        ("init_std", None, "√(2/inputs)"),
+        ("standardise", True, "yes"),
+    ],
+)
+def test_values_in_words(name: str, value: object, words: str):
+    assert pages.worded(name, value) == words
+
+
+def test_what_a_2_1_prints_is_said_to_be_as_printed():
+    shown = rows_of(pages.appendix([by_name("mnist_100")]), "A.2.1: semi-supervised, MNIST")
+    rates = ("reconstruction", "adversarial", "supervised", "milestones", "decay")
+    for name in (*rates, "labels", "input_noise"):
+        assert shown[pages.NAMES.get(name, name)][2] == "as printed"
 
 
 def test_a_changed_field_shows_and_differs():

@@ -428,6 +428,13 @@ def test_the_numbers_on_the_way_to_many_samples() -> None:
             parzen.counts_up_to(wrong)
 
 
+def test_each_replicate_s_samples_are_its_own(digits, runs, monkeypatch) -> None:
+    run = training.fit(by_name("table1_aae"), digits, seed=3, epochs=0.1, device="cpu", quiet=True)
+    monkeypatch.setattr(parzen, "curve", lambda *_, **told: told)
+    told = parzen.curve_of(run, [30], torch.zeros(2, digits.dim))
+    assert (told["seed"], told["state"].parent.parent.name) == (3, "seed-3")
+
+
 def test_the_curve_of_a_run_is_kept_beside_it_until_its_weights_change(
     digits, runs, monkeypatch
 ) -> None:
