@@ -204,15 +204,20 @@ def judge(claims: Sequence[Claim], found: Mapping[str, Evidence]) -> list[Row]:
     has no verdict where that one is neither reproduced nor partly so.
     """
     held = ("reproduced", "partly")
-    verdicts = {claim.id: check(claim, found.get(claim.id)) for claim in claims}
-    rows = []
-    for claim in claims:
-        own = verdicts[claim.id]
-        if claim.given and own.verdict in held and verdicts[claim.given].verdict not in held:
-            reason = f"no verdict where {claim.given} does not hold: {claim.given_reason}"
-            own = replace(own, verdict="not run", reason=reason)
-        rows.append(Row(claim=claim, **vars(own)))
-    return rows
+    rows = {c.id: Row(claim=c, **vars(check(c, found.get(c.id)))) for c in claims}
+
+    def judged(row: Row) -> Row:
+        if row.claim.given is None or row.verdict not in held:
+            return row
+        other = rows[row.claim.given]
+        if other.verdict in held:
+            return row
+        how = "is missed" if other.verdict == "not reproduced" else "has no verdict"
+        what = f"{other.place}, {other.claim.quantity}"
+        reason = f"it rests on a claim that {how} ({what}): {row.claim.given_reason}"
+        return replace(row, verdict="not run", reason=reason)
+
+    return [judged(row) for row in rows.values()]
 
 
 # ---- reading: the ledger
@@ -587,6 +592,8 @@ def summary(rows: list[Row]) -> str:
 def standing(rows: Sequence[Row]) -> str:
     """What those that are reproduced weigh, in a sentence: printed numbers, the paper's own model, single seeds."""
     found = [row for row in rows if row.verdict == "reproduced"]
+    if not found:
+        return "None is reproduced."
     printed = [row for row in found if row.reported is not None]
     own = sum(row.model == OWN for row in printed)
     alone = sum(row.n == 1 for row in found)

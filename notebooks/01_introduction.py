@@ -120,7 +120,7 @@ figures.architecture(
 # | **experiment** | one row of the paper as a configuration: networks, priors, costs, rates, schedule |
 # | **replicate** | a repetition of an experiment with another *seed*, the number that all its random draws follow from |
 # | **profile** | how far along the paper's schedule runs go, and how many replicates there are: *quick*, *standard*, *paper* |
-# | **claim**, **band** | a statement of the paper with the values that count as finding it again, fixed before the runs |
+# | **claim**, **band** | a statement of the paper with the values that count as finding it again, written down before the published runs |
 
 # %% [markdown]
 # ## How to read a chapter

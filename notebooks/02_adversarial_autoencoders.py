@@ -209,7 +209,7 @@ figures.codes(panels, priors=behind, limit=4.0, columns=4)  # the picture of the
 # %% [markdown]
 # ## The pictures as numbers
 #
-# A picture of a cloud can be read as one likes. So each claim is turned into a statistic of the test codes, fixed before the runs:
+# A picture of a cloud can be read as one likes. So each claim is turned into a statistic of the test codes, written down before the published runs:
 #
 # * the **energy distance** to as many draws of the prior, $2\,\mathbb{E}\lVert Z - P\rVert - \mathbb{E}\lVert Z - Z'\rVert -
 #   \mathbb{E}\lVert P - P'\rVert$, zero only if the two distributions are equal; and, by relabelling the pooled sample at random, the band in which it would lie if they were;
@@ -352,7 +352,7 @@ chapter.against_the_paper("fig2.")
 # *Holes, Gaussian prior.* Where this ratio is no smaller than 0.8, look at its two parts in the table under *The pictures as numbers*: in the published run neither model leaves holes to speak of. 1.35 % of the prior's mass is uncovered by the AAE's codes and 1.62 % by the VAE's, where draws of the prior itself leave 1 %.
 # The walk of Fig 2e is drawn and not measured.
 #
-# *What the four "reproduced" rest on.* One seed of each model, and an AAE whose rates were chosen by the energy distance itself, on validation codes (point 1), beside a VAE at its usual ones (point 4). In the published run's ablation the AAE with A.2.1's rate of the reconstruction lies 3.4 times *farther* from the Gaussian than the VAE, and with constant rates 8.3 times from the mixture.
+# *What the four "reproduced" rest on.* One seed of each model, and an AAE whose rates were chosen by the energy distance itself, on validation codes (point 1), beside a VAE at its usual ones (point 4). In the published run's ablation the AAE with A.2.1's rate of the reconstruction lies 3.4 times *as far* from the Gaussian as the VAE, and the one with constant rates 8.3 times as far from the mixture.
 # So this shows that an AAE can follow either prior more closely than a VAE to which nobody set that aim, and at a price: its reconstructions err by 15.8 and 20.3 (Gaussian, mixture), the VAE's by 13.8 and 14.2. Nor do its codes pass for draws of the prior: both distances lie beyond the band of equal distributions.
 #
 # ### Deviations

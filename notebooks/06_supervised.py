@@ -509,7 +509,7 @@ figures.sheet(
 # %% [markdown]
 # ## Against the paper
 #
-# The paper prints no number for this section; the statements are those of its captions and text, the bands were written down before the runs.
+# The paper prints no number for this section; the statements are those of its captions and text, the bands were written down before the published runs, and the rule that the style of a row counts only where the label decides the digit after them.
 
 # %% tags=["hide-input"]
 chapter.against_the_paper("fig7.")
