@@ -598,9 +598,8 @@ def standing(rows: Sequence[Row]) -> str:
     own = sum(row.model == OWN for row in printed)
     alone = sum(row.n == 1 for row in found)
     return (
-        f"Of the {len(found)} reproduced, {len(printed)} are numbers that the paper prints, {own} of them of its own "
-        "model; the others are statements about a picture or a comparison, turned into a number. "
-        f"Of one seed alone: {alone}."
+        f"Of the {len(found)} reproduced, the paper prints a number for {len(printed)} ({own} of its own model); the "
+        f"rest are statements about a picture or a comparison, turned into a number. Of one seed alone: {alone}."
     )
 
 
