@@ -244,12 +244,12 @@ def load(path: Path | str | None = None) -> list[Claim]:
         if claim.id in claims:
             raise UserError(f"{path}: claim {claim.id}: id: used twice; give each claim its own")
         claims[claim.id] = claim
+    tested = [claim.id for claim in claims.values() if claim.run]
     for claim in claims.values():
-        if claim.given is not None and not (claim.given in claims and claims[claim.given].run):
-            known = [other.id for other in claims.values() if other.run]
+        if claim.given is not None and claim.given not in tested:
             raise UserError(
                 f"{path}: claim {claim.id}: given: {_clean(claim.given)} is no claim that is tested; "
-                f"{suggest(claim.given, known)}"
+                f"{suggest(claim.given, tested)}"
             )
     return list(claims.values())
 

@@ -177,7 +177,7 @@ for mark in (1, 50, 500, 5000):
         record(f"a2.mnist-100.epoch-{mark}", aae["100"], mark)
 
 # %% [markdown]
-# **Longer.** {glue:text}`longer-shown`
+# **Longer.** {glue:text}`longer-shown` In the published run this is not the first seed of {numref}`fig-error`, which a GPU trained, but that seed from its start on a processor, with products in [bfloat16](../speed.md).
 
 # %% tags=["remove-stderr"]
 carried_on = []
