@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+import yaml
+from materials import main_of, write_chapter, write_digits
 
-from aae_lib import data
+from aae_lib import data, store
+from aae_lib.book import Project
 from aae_lib.errors import UserError
 
 BENCH = Path(__file__).parent / "bench"
@@ -21,16 +23,6 @@ SECONDS = {
     "pythae": 5.0, "one": 2.0, "grid": 4.0, "numpy": 8.0,
 }  # fmt: skip
 """What the bench is told that its work took; anything else took 1 s."""
-
-
-def main_of(folder: Path) -> ModuleType:
-    """The `__main__.py` of a folder that is run as a program, anew, as a module."""
-    name = f"{folder.name}_main"
-    spec = importlib.util.spec_from_file_location(name, folder / "__main__.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where a dataclass looks for its module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,32 +62,6 @@ def mnist() -> data.Dataset:
 def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The easy digits."""
     return write_digits(tmp_path_factory.mktemp("archives") / "digits.npz")
-
-
-def write_digits(path: Path, train: int = 1600) -> Path:
-    """Write an image archive of easy 28 x 28 'digits' (`train` / 200 / 200), each a constellation of blobs.
-
-    Each of the ten classes has its own four bright spots, which every image moves by up to a pixel
-    and dims a little: a linear model tells them apart after a few steps.
-    """
-    generator = np.random.default_rng(0)
-    count, classes, spots = train + 400, 10, 4
-    labels = generator.permutation(np.arange(count) % classes)
-    centres = generator.uniform(5, 23, (classes, spots, 2))[labels]
-    centres += generator.uniform(-1, 1, (count, 1, 2))
-    pixel = np.arange(28)
-    offsets = pixel - centres[..., None]  # (image, spot, axis, pixel)
-    rows, columns = np.exp(-(offsets**2) / 4).transpose(2, 0, 1, 3)
-    light = np.einsum("isy,isx->iyx", rows, columns).clip(0, 1)
-    light *= generator.uniform(0.7, 1, (count, 1, 1))
-    np.savez(
-        path,
-        images=(255 * light).astype(np.uint8),
-        labels=labels.astype(np.uint8),
-        split=np.repeat(np.arange(3, dtype=np.uint8), (train, 200, 200)),
-        note="Synthetic blobs, for tests.",
-    )
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -153,3 +119,18 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run store of the test's own."""
     monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The real prose and configuration around one tiny chapter."""
+    monkeypatch.setenv("AAE_BUILD", str(tmp_path / "_build"))
+    shutil.copy(store.REPOSITORY / "_config.yml", tmp_path / "_config.yml")
+    ignore = shutil.ignore_patterns("chapters")
+    shutil.copytree(store.REPOSITORY / "book", tmp_path / "book", ignore=ignore)
+    contents = yaml.safe_load((tmp_path / "book" / "_toc.yml").read_text())
+    contents["parts"][0]["chapters"] = [{"file": "chapters/01_tiny"}]
+    (tmp_path / "book" / "_toc.yml").write_text(yaml.safe_dump(contents))
+    project = Project(tmp_path)
+    write_chapter(project)
+    return project

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Generator
+from materials import fit, fit_replicates, generator
 
 from aae_lib import store
 from aae_lib.baselines.gan import (
@@ -28,15 +28,10 @@ from aae_lib.baselines.gmmn import (
 from aae_lib.config import Experiment
 from aae_lib.draws import Recorder, Request
 from aae_lib.experiments import by_name
-from aae_lib.training import MODELS, codes_of, fit, fit_replicates
+from aae_lib.training import MODELS, codes_of
 
 PIXELS = 30
 BANDWIDTHS = (0.5, 2.0)
-OPTIONS = {"device": "cpu", "quiet": True}
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def number(value: torch.Tensor) -> float:
@@ -193,7 +188,7 @@ def test_without_an_autoencoder_the_codes_are_the_images() -> None:
 
 def test_the_autoencoder_freezes_when_the_matching_begins(digits, runs) -> None:
     e = small("table1_gmmn", pretraining=2)
-    one, two, four = (fit(e, digits, seed=0, epochs=n, **OPTIONS) for n in (1, 2, 4))
+    one, two, four = (fit(e, digits, seed=0, epochs=n) for n in (1, 2, 4))
     states = [run.model.state_dict() for run in (one, two, four)]
     for name in states[0]:
         matched = name.startswith("match")
@@ -210,11 +205,11 @@ def test_the_autoencoder_freezes_when_the_matching_begins(digits, runs) -> None:
 
 def test_replicates_in_company_go_through_both_stages(digits, runs) -> None:
     e = small("table1_gmmn", pretraining=1)
-    together = fit_replicates(e, digits, seeds=[0, 1], epochs=3, together=True, **OPTIONS)
+    together = fit_replicates(e, digits, seeds=[0, 1], epochs=3, together=True)
     for path in runs.rglob("*.safetensors"):
         path.unlink()
-    fit_replicates(e, digits, seeds=[0, 1], epochs=1, together=True, **OPTIONS)
-    resumed = fit_replicates(e, digits, seeds=[0, 1], epochs=3, together=True, **OPTIONS)
+    fit_replicates(e, digits, seeds=[0, 1], epochs=1, together=True)
+    resumed = fit_replicates(e, digits, seeds=[0, 1], epochs=3, together=True)
     for whole, parts in zip(together, resumed, strict=True):
         assert whole.history == parts.history
         for name, value in whole.model.state_dict().items():
@@ -275,7 +270,7 @@ def test_the_discriminator_of_the_gan_has_the_sizes_of_its_authors() -> None:
 
 @pytest.mark.parametrize("name", ["table1_gan", "table1_gmmn"])
 def test_samples_are_images_that_follow_from_the_source(name: str, digits, runs) -> None:
-    run = fit(small(name), digits, seed=0, epochs=3, **OPTIONS)
+    run = fit(small(name), digits, seed=0, epochs=3)
     images = run.model.sample(7, generator())
     assert images.shape == (7, digits.dim)
     assert torch.equal(images, run.model.sample(7, generator()))
@@ -290,7 +285,7 @@ def test_matching_brings_the_samples_nearer_to_the_images(digits, runs) -> None:
     images = torch.as_tensor(digits.test.pixels())
 
     def distance(epochs: int) -> float:
-        model = fit(e, digits, seed=0, epochs=epochs, **OPTIONS).model
+        model = fit(e, digits, seed=0, epochs=epochs).model
         return number(squared_mmd(model.sample(200, generator()), images, (5.0, 20.0, 80.0)))
 
     assert distance(20) < 0.7 * distance(4)

@@ -12,113 +12,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from html.parser import HTMLParser
 from pathlib import Path
 
-import jupytext
 import nbformat
 import pytest
-import yaml
-from test_pages import run
+from materials import (
+    DETAILS,
+    TINY,
+    remote_addresses,
+    run,
+    write_chapter,
+    write_executed,
+    write_results,
+)
 
 from aae_lib import book, claims, data, store, verify
 from aae_lib.book import METADATA, ChapterError, Project
 from aae_lib.errors import UserError
-
-TINY = """\
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
-# %% [markdown]
-# # A tiny chapter
-#
-# $$
-# q(z) = \\int q(z \\mid x)\\, p(x)\\, \\mathrm{d}x
-# $$ (eq-tiny)
-#
-# Equation {eq}`eq-tiny` by {cite}`makhzani2015adversarial`.
-
-# %% tags=["parameters"]
-profile = "quick"
-seed = 0
-replicates = None
-data = "mnist"
-rate = 0.5
-
-# %%
-import sys
-
-print(sys.executable)
-
-# %%
-# the last cell
-seed + 1
-"""
-
-
-def write_chapter(project: Project, text: str = TINY, name: str = "01_tiny") -> str:
-    """A chapter's pair in `project`."""
-    source = project.source(name)
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(text)
-    jupytext.write(jupytext.read(source), source.with_suffix(".ipynb"), fmt="ipynb")
-    return name
-
-
-def write_executed(project: Project, folder: Path, name: str = "01_tiny", **parameters) -> Path:
-    """What `book.run` would leave, without running anything."""
-    notebook = jupytext.read(project.source(name))
-    notebook.metadata.pop("jupytext", None)
-    notebook.metadata[METADATA] = {
-        "source_sha256": book.source_sha256(project, name),
-        "parameters": {"profile": "quick", "seed": 0, "data": "mnist"} | parameters,
-    }
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for number, cell in enumerate(code, start=1):
-        cell.execution_count = number
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.ipynb"
-    nbformat.write(notebook, path)
-    return path
-
-
-def write_results(project: Project, path: Path, name: str = "01_tiny", **changes) -> Path:
-    """A results file, as a chapter writes it."""
-    content = {
-        "schema": 1,
-        "chapter": name,
-        "profile": "quick",
-        "seeds": [0],
-        "parameters": {"profile": "quick", "seed": 0, "data": "mnist"},
-        "source_sha256": book.source_sha256(project, name),
-        "claims": {"a2.mnist-100.epoch-1": {"values": {"0": 16.0}, "epochs": 1, "of_epochs": 5000}},
-        "title": "A tiny chapter",
-        "runs": [],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content | changes))
-    return path
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The real prose and configuration around one tiny chapter."""
-    monkeypatch.setenv("AAE_BUILD", str(tmp_path / "_build"))
-    shutil.copy(store.REPOSITORY / "_config.yml", tmp_path / "_config.yml")
-    ignore = shutil.ignore_patterns("chapters")
-    shutil.copytree(store.REPOSITORY / "book", tmp_path / "book", ignore=ignore)
-    contents = yaml.safe_load((tmp_path / "book" / "_toc.yml").read_text())
-    contents["parts"][0]["chapters"] = [{"file": "chapters/01_tiny"}]
-    (tmp_path / "book" / "_toc.yml").write_text(yaml.safe_dump(contents))
-    project = Project(tmp_path)
-    write_chapter(project)
-    return project
-
 
 # ---- executing
 
@@ -362,26 +272,6 @@ def test_two_processes_that_run_one_chapter_do_not_disturb_each_other(project: P
 # ---- building
 
 
-class Remote(HTMLParser):
-    """The addresses that a page loads by itself from elsewhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
-        address = dict(attrs).get(names.get(tag, "")) or ""
-        if re.match("(https?:)?//", address):
-            self.found.append(address)
-
-
-def remote_addresses(page: Path) -> list[str]:
-    parser = Remote()
-    parser.feed(page.read_text())
-    return parser.found
-
-
 def write_bench(folder: Path, files: Mapping[str, bytes], value: float = 0.5) -> Path:
     """What `make bench` leaves, its first figure at `value`; returns bench.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -571,14 +461,6 @@ def test_speed_is_this_machines_or_else_the_published_one(
     assert all((source / path).exists() for path in pictures)
 
 
-DETAILS = {
-    "provenance": {
-        "commit": "0123456789ab-dirty",
-        "versions": {"torch": "9.9"},
-        "hardware": {"processor": "<i>A</i> chip", "cores": 2, "accelerator": None},
-    },
-    "finished": "2026-11-27T10:00:00+00:00",
-}
 FAULTS = [
     {"fault": "<b>pulled the plug</b>", "tried": 1200, "survived": 1199, "lost": 1},
     {"fault": "fuzzed", "tried": 30, "survived": 30, "lost": 0},

@@ -23,17 +23,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from materials import idx
 
 from aae_lib import data
 from aae_lib.errors import UserError
 
 README = Path(__file__).parent.parent / "data" / "README.md"
-
-
-def idx(array: np.ndarray) -> bytes:
-    """`array` as an idx file, written independently of the reader."""
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return header + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from materials import fit, fit_replicates
 from variants import VARIANTS, program, trained, vector
 
 from aae_lib import draws, store
@@ -16,7 +17,6 @@ from aae_lib.engine import Program, epoch_generator, in_bfloat16
 from aae_lib.errors import UserError
 from aae_lib.experiments import EXPERIMENTS, by_name
 from aae_lib.phases import alone, encode
-from aae_lib.training import fit, fit_replicates
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 5)
@@ -65,30 +65,27 @@ def test_in_double_precision_so_do_those_that_let_a_rounding_grow(digits, double
 def test_replicates_in_company_land_in_the_store_like_others(digits, runs) -> None:
     """One that is there is loaded, one that is half done is resumed; each can go on alone or in company."""
     e = variant("mnist_100")
-    options = {"device": "cpu", "quiet": True}
-    fit(e, digits, seed=1, epochs=1, **options)
-    fit(e, digits, seed=2, epochs=2, **options)
+    fit(e, digits, seed=1, epochs=1)
+    fit(e, digits, seed=2, epochs=2)
     before = store.checkpoint_path(e.on(digits), 2, 2).read_bytes()
-    together = fit_replicates(e, digits, seeds=[3, 0, 1, 2], epochs=2, together=True, **options)
+    together = fit_replicates(e, digits, seeds=[3, 0, 1, 2], epochs=2, together=True)
     assert [run.seed for run in together] == [3, 0, 1, 2]
     assert store.checkpoint_path(e.on(digits), 2, 2).read_bytes() == before
     assert [run.provenance.get("together") for run in together] == [2, 2, 1, 1]
-    loaded = fit_replicates(e, digits, seeds=[0, 3], epochs=2, **options)
+    loaded = fit_replicates(e, digits, seeds=[0, 3], epochs=2)
     for run, again in zip((together[1], together[0]), loaded, strict=True):
         for key, value in run.model.state_dict().items():
             assert torch.equal(value, again.model.state_dict()[key])
         assert run.history == again.history
-    assert fit(e, digits, seed=0, epochs=3, **options).history["epoch"] == [1, 2, 3]
+    assert fit(e, digits, seed=0, epochs=3).history["epoch"] == [1, 2, 3]
 
 
 def test_company_resumed_to_the_bit(digits, runs, monkeypatch, tmp_path) -> None:
-    e, options = variant("mnist_100"), {"device": "cpu", "quiet": True, "together": True}
-    whole = fit_replicates(e, digits, seeds=SEEDS, epochs=3, **options)
+    e, options = variant("mnist_100"), {"epochs": 3, "seeds": SEEDS, "together": True}
+    whole = fit_replicates(e, digits, **options)
     monkeypatch.setenv("AAE_RUNS", str(tmp_path / "parts"))
-    fit_replicates(e, digits, seeds=SEEDS, epochs=1, **options)
-    for run, again in zip(
-        whole, fit_replicates(e, digits, seeds=SEEDS, epochs=3, **options), strict=True
-    ):
+    fit_replicates(e, digits, **options | {"epochs": 1})
+    for run, again in zip(whole, fit_replicates(e, digits, **options), strict=True):
         for key, value in run.model.state_dict().items():
             assert torch.equal(value, again.model.state_dict()[key]), key
 
@@ -105,7 +102,7 @@ def test_one_that_diverges_costs_the_others_nothing(digits, runs, monkeypatch) -
 
     monkeypatch.setattr(Program, "costs", one_bad)
     with pytest.raises(UserError, match="seed 1 diverged in epoch 1: reconstruction is not finite"):
-        fit_replicates(e, digits, seeds=SEEDS, epochs=2, device="cpu", quiet=True, together=True)
+        fit_replicates(e, digits, seeds=SEEDS, epochs=2, together=True)
     saved = {seed: list(store.checkpoints(e.on(digits), seed)) for seed in SEEDS}
     assert saved == {0: [1], 1: [], 5: [1]}
 

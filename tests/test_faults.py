@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import main_of
+from materials import main_of
 from test_fuzz import FILES
 
 from aae_lib import store

@@ -28,9 +28,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from materials import DETAILS, idx
 from scipy.io import savemat
-from test_book import DETAILS
-from test_data import idx
 
 from aae_lib import bench, book, claims, cli, config, data, mat, pages, store, training, verify
 from aae_lib.errors import UserError

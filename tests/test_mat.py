@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -16,17 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from materials import Arrays, fit, md5_of, write_svhn
 from scipy.io import savemat
 
 from aae_lib import cli, data, mat, store
 from aae_lib.errors import UserError
 from aae_lib.experiments import by_name
-from aae_lib.training import fit
 
 SIZES = {"train": 400, "validation": 110, "test": 120}  # more than BLOCK below
 TFD_SIZE = 90
-
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @pytest.fixture
@@ -34,24 +31,6 @@ def svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arrays:
     """A small SVHN in `tmp_path`, in the form of the official files; images (n, 32, 32, 3) and digits by split."""
     monkeypatch.setattr(mat, "BLOCK", 100)
     return write_svhn(tmp_path / "svhn", SIZES, monkeypatch)
-
-
-def write_svhn(folder: Path, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Arrays:
-    """Write so many images for each split as the official files would hold them, and let `mat` take them for those."""
-    generator = np.random.default_rng(0)
-    made, named = {}, {}
-    folder.mkdir(parents=True)
-    for split, n in sizes.items():
-        images = generator.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
-        digits = (np.arange(n) % 10).astype(np.uint8)
-        name, _ = mat.SVHN[split]
-        labels = np.where(digits == 0, 10, digits).astype(np.uint8)
-        content = {"X": images.transpose(1, 2, 3, 0), "y": labels[:, None]}
-        savemat(folder / name, content, do_compression=True)
-        made[split] = images, digits
-        named[split] = name, md5_of(folder / name)
-    monkeypatch.setattr(mat, "SVHN", named)
-    return made
 
 
 @pytest.fixture
@@ -65,10 +44,6 @@ def tfd(tmp_path: Path) -> tuple[np.ndarray, np.ndarray]:
     content = {"images": images, "labs_ex": labels, "labs_id": labels, "folds": folds}
     savemat(tmp_path / "tfd" / mat.TFD, content, do_compression=True)
     return images, folds
-
-
-def md5_of(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def entries(folder: Path) -> set[str]:
@@ -130,7 +105,7 @@ def test_training_on_mapped_images_is_training_on_the_same_images_in_memory(
         digest="0123456789ab",  # another run in the store
     )
     e = replace(by_name("mnist_100"), hidden=8)
-    one, other = (fit(e, d, seed=0, epochs=2, device="cpu", quiet=True) for d in (mapped, held))
+    one, other = (fit(e, d, seed=0, epochs=2) for d in (mapped, held))
     assert one.history == other.history
     for name, weights in one.model.state_dict().items():
         assert weights.equal(other.model.state_dict()[name])
@@ -164,7 +139,7 @@ def test_another_file_of_tfd_is_another_data_set(tfd, tmp_path: Path) -> None:
 
 def test_an_experiment_that_learns_from_labels_refuses_tfd(tfd, tmp_path: Path, runs: Path) -> None:
     with pytest.raises(UserError, match="mnist_100 learns from labels; tfd has a single class"):
-        fit(by_name("mnist_100"), data.load("tfd", tmp_path), seed=0, epochs=1, device="cpu")
+        fit(by_name("mnist_100"), data.load("tfd", tmp_path), seed=0, epochs=1)
 
 
 # ---- What may be wrong ---------------------------------------------------------------------------

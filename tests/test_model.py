@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from literal import Literal
+from materials import generator
 from torch.nn.functional import one_hot
 from variants import VARIANTS
 
@@ -23,10 +24,6 @@ from aae_lib.priors import Categorical, Gaussian, GaussianMixture
 from aae_lib.training import MODELS
 
 PIXELS, CLASSES, SIZE = 30, 10, 20
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def number(value: torch.Tensor) -> float:

@@ -15,10 +15,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from conftest import write_digits
+from materials import remote_addresses, write_digits, write_svhn
 from scipy.io import savemat
-from test_book import remote_addresses
-from test_mat import write_svhn
 
 from aae_lib import book, claims, data, mat
 from aae_lib.book import Project

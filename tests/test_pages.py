@@ -15,6 +15,7 @@ import nbformat
 import pytest
 import torch
 from markdown_it import MarkdownIt
+from materials import run
 from torch import nn
 
 from aae_lib import claims, pages
@@ -290,23 +291,6 @@ def test_a_reader_s_own_cell_with_the_table_is_shown(source: str) -> None:
 
 
 # ---- machines
-
-
-def run(name: str, **changes) -> dict:
-    """One run's record, as a chapter writes it."""
-    return {
-        "experiment": name,
-        "hash": f"hash of {name}",
-        "seed": 0,
-        "epochs": 50,
-        "commit": "c0ffee",
-        "versions": {"python": "3.11", "torch": "2.0"},
-        "hardware": {"processor": "A processor", "cores": 2, "accelerator": None},
-        "device": "cpu",
-        "threads": 2,
-        "wall_seconds": 3600.0,
-        "peak_memory_gib": 0.5,
-    } | changes
 
 
 def results(chapter: str, *runs: dict) -> dict:

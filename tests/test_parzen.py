@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from materials import fit
 from scipy.special import logsumexp
 from torch import Generator, Tensor
 
-from aae_lib import data, parzen, store, training
+from aae_lib import data, parzen, store
 from aae_lib.errors import UserError
 from aae_lib.experiments import by_name
 from aae_lib.parzen import SIGMAS, Parzen, choose_sigma, curve, mean_and_error
@@ -429,7 +430,7 @@ def test_the_numbers_on_the_way_to_many_samples() -> None:
 
 
 def test_each_replicate_s_samples_are_its_own(digits, runs, monkeypatch) -> None:
-    run = training.fit(by_name("table1_aae"), digits, seed=3, epochs=0.1, device="cpu", quiet=True)
+    run = fit(by_name("table1_aae"), digits, seed=3, epochs=0.1)
     monkeypatch.setattr(parzen, "curve", lambda *_, **told: told)
     told = parzen.curve_of(run, [30], torch.zeros(2, digits.dim))
     assert (told["seed"], told["state"].parent.parent.name) == (3, "seed-3")
@@ -438,7 +439,7 @@ def test_each_replicate_s_samples_are_its_own(digits, runs, monkeypatch) -> None
 def test_the_curve_of_a_run_is_kept_beside_it_until_its_weights_change(
     digits, runs, monkeypatch
 ) -> None:
-    run = training.fit(by_name("table1_aae"), digits, seed=0, epochs=0.1, device="cpu", quiet=True)
+    run = fit(by_name("table1_aae"), digits, seed=0, epochs=0.1)
     points = torch.from_numpy(digits.test.pixels()[:20])
     samples, drawn = run.model.sample, []
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from materials import generator
 from scipy.stats import multivariate_normal
 
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture, SwissRoll, Uniform
 
 PRIORS = [Gaussian(3, 5.0), GaussianMixture(), SwissRoll(), Categorical(10)]
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=lambda p: type(p).__name__)

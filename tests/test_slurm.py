@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import main_of
+from materials import main_of
 
 from aae_lib.errors import UserError
 from aae_lib.store import REPOSITORY

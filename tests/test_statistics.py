@@ -8,16 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from materials import generator
 
 from aae_lib import statistics
 from aae_lib.errors import UserError
 from aae_lib.networks import discriminator, initialise
 from aae_lib.phases import discriminator_loss
 from aae_lib.priors import Gaussian, GaussianMixture, SwissRoll
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(n: int, seed: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import main_of
+from materials import main_of
 
 from aae_lib import store
 from aae_lib.errors import UserError

@@ -15,6 +15,7 @@ from unittest.mock import ANY
 
 import pytest
 import torch
+from materials import fit, fit_replicates
 from safetensors.torch import save_file
 from variants import program, trained
 
@@ -24,7 +25,7 @@ from aae_lib.engine import Images, Program, batch_of, epoch_generator, epoch_ord
 from aae_lib.errors import Diverged, Stopped, UserError
 from aae_lib.experiments import by_name
 from aae_lib.priors import Categorical
-from aae_lib.training import evaluate, fit, fit_replicates
+from aae_lib.training import evaluate
 
 CPU = torch.device("cpu")
 
@@ -101,12 +102,12 @@ def test_a_mini_batch_has_its_share_of_labelled_images(digits) -> None:
 def test_a_share_of_labelled_images_needs_unlabelled_ones(digits, runs, labels) -> None:
     e = small("fig4_mixture", labels=labels)
     with pytest.raises(UserError, match="labelled_share needs unlabelled images too"):
-        fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+        fit(e, digits, seed=0, epochs=1)
 
 
 def test_a_share_of_labels_that_is_no_image_is_refused(digits, runs) -> None:
     with pytest.raises(UserError, match="is none; label more"):
-        fit(small("nn_100", labels=1e-5), digits, seed=0, epochs=1, device="cpu", quiet=True)
+        fit(small("nn_100", labels=1e-5), digits, seed=0, epochs=1)
 
 
 def test_no_seed_is_nothing_to_train(digits, runs) -> None:
@@ -123,20 +124,20 @@ def test_no_label_beside_the_labelled_ones_reaches_training(digits, runs) -> Non
     other = replace(digits, train=replace(digits.train, labels=scrambled), digest="0" * 12)
     with pytest.MonkeyPatch.context() as patch:  # the subset is drawn by the true labels
         patch.setattr(engine, "balanced_labels", lambda *_: chosen)
-        a = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
-        b = fit(e, other, seed=0, epochs=1, device="cpu", quiet=True)
+        a = fit(e, digits, seed=0, epochs=1)
+        b = fit(e, other, seed=0, epochs=1)
     assert equal(weights(a), weights(b))
 
 
 def test_seeds_differ_and_repeat(digits, runs) -> None:
     e = small("mnist_100", labels=20)
-    first = weights(fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True))
-    other = weights(fit(e, digits, seed=1, epochs=1, device="cpu", quiet=True))
+    first = weights(fit(e, digits, seed=0, epochs=1))
+    other = weights(fit(e, digits, seed=1, epochs=1))
     assert not equal(first, other)
     torch.manual_seed(123)
     for path in sorted(runs.rglob("*.safetensors")):
         path.unlink()
-    assert equal(first, weights(fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)))
+    assert equal(first, weights(fit(e, digits, seed=0, epochs=1)))
 
 
 @pytest.mark.parametrize(
@@ -155,15 +156,15 @@ def test_seeds_differ_and_repeat(digits, runs) -> None:
 )
 def test_a_longer_profile_continues_a_shorter_one_to_the_bit(digits, runs, name, changes) -> None:
     e = small(name, **changes)
-    whole = fit(e, digits, seed=3, epochs=4, device="cpu", quiet=True)
+    whole = fit(e, digits, seed=3, epochs=4)
     for path in runs.rglob("*.safetensors"):
         path.unlink()
-    fit(e, digits, seed=3, epochs=1, device="cpu", quiet=True)
-    parts = fit(e, digits, seed=3, epochs=4, device="cpu", quiet=True)
+    fit(e, digits, seed=3, epochs=1)
+    parts = fit(e, digits, seed=3, epochs=4)
     assert equal(weights(whole), weights(parts))
     assert whole.history == parts.history
     # … and the shorter one is still there
-    again = fit(e, digits, seed=3, epochs=1, device="cpu", quiet=True)
+    again = fit(e, digits, seed=3, epochs=1)
     assert again.history["epoch"] == [1]
 
 
@@ -208,7 +209,7 @@ def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
 ) -> None:
     e = small("mnist_100", labels=20)
     monkeypatch.setenv("AAE_RUNS", str(tmp_path / "undisturbed"))
-    undisturbed = fit(e, digits, seed=0, epochs=60, device="cpu", quiet=True)
+    undisturbed = fit(e, digits, seed=0, epochs=60)
     monkeypatch.setenv("AAE_RUNS", str(runs))
     environment = os.environ | {
         "TQDM_MININTERVAL": "0",  # a line of progress for each step: the moments to choose from
@@ -225,7 +226,7 @@ def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
             process.send_signal(signal.SIGKILL)
         killed += process.returncode == -signal.SIGKILL
     assert killed == 5
-    resumed = fit(e, digits, seed=0, epochs=60, device="cpu", quiet=True)
+    resumed = fit(e, digits, seed=0, epochs=60)
     assert equal(weights(undisturbed), weights(resumed))
     assert undisturbed.history == resumed.history
 
@@ -288,11 +289,11 @@ def test_a_corrupt_place_inside_an_epoch_is_named_and_the_epoch_begins_again(
     digits, runs, capsys
 ) -> None:
     e = small("mnist_100", labels=20)
-    whole = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    whole = fit(e, digits, seed=0, epochs=2)
     store.checkpoint_path(whole.experiment, 0, 2).unlink()
     path = store.within_path(whole.experiment, 0, 1)
     path.write_bytes(b"half-written")
-    again = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    again = fit(e, digits, seed=0, epochs=2)
     assert str(path) in capsys.readouterr().err
     assert equal(weights(whole), weights(again))
     assert not path.exists()
@@ -318,7 +319,7 @@ def test_images_are_standardised_by_the_training_set_and_the_checkpoint_keeps_th
     digits, runs
 ) -> None:
     e = small("mnist_100", standardise=True, output="linear", input_noise=0.0)
-    first = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    first = fit(e, digits, seed=0, epochs=1)
     pixels = digits.train.pixels()
     assert first.model.mean.numpy() == pytest.approx(pixels.mean(0), abs=1e-6)
     changing = pixels.std(0) > 0
@@ -326,7 +327,7 @@ def test_images_are_standardised_by_the_training_set_and_the_checkpoint_keeps_th
         pixels.std(0)[changing], rel=1e-4
     )
     other = replace(digits, train=digits.validation)
-    again = fit(e, replace(other, digest=digits.digest), seed=0, epochs=1, device="cpu", quiet=True)
+    again = fit(e, replace(other, digest=digits.digest), seed=0, epochs=1)
     assert equal(weights(first), weights(again))  # loaded: not fitted to other images
 
 
@@ -347,31 +348,31 @@ def test_a_checkpoint_with_another_history_is_refused_and_an_older_one_is_not(tm
 
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_serves(digits, runs, capsys) -> None:
     e = small("fig2_gaussian")
-    fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
-    whole = weights(fit(e, digits, seed=0, epochs=3, device="cpu", quiet=True))
+    fit(e, digits, seed=0, epochs=1)
+    whole = weights(fit(e, digits, seed=0, epochs=3))
     path = store.checkpoint_path(e.on(digits), 0, 3)
     path.write_bytes(path.read_bytes()[:-100])
-    assert equal(whole, weights(fit(e, digits, seed=0, epochs=3, device="cpu", quiet=True)))
+    assert equal(whole, weights(fit(e, digits, seed=0, epochs=3)))
     assert str(path) in capsys.readouterr().err
 
 
 def test_rolling_checkpoints_are_dropped_and_profile_ends_are_kept(digits, runs) -> None:
     e = small("fig2_gaussian")
-    fit(e, digits, seed=0, epochs=4, device="cpu", quiet=True, checkpoint_seconds=0)
+    fit(e, digits, seed=0, epochs=4, checkpoint_seconds=0)
     assert list(store.checkpoints(e.on(digits), 0)) == [1, 4]
 
 
 def test_a_cost_that_is_not_finite_stops_the_run_with_one_message(digits, runs) -> None:
     e = small("fig2_gaussian", output="linear", reconstruction=Rates(1e12, 0.9))
     with pytest.raises(Diverged, match=r"diverged in epoch 1.*reconstruction.*learning rate"):
-        fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+        fit(e, digits, seed=0, epochs=2)
     assert not list(runs.rglob("*.safetensors"))
 
 
 def test_too_few_images_for_a_mini_batch(digits, runs) -> None:
     few = data.subset(digits, 50, 50, 50)
     with pytest.raises(UserError, match="50 training images are fewer than one mini-batch of 100"):
-        fit(small("fig2_gaussian"), few, seed=0, epochs=1, device="cpu", quiet=True)
+        fit(small("fig2_gaussian"), few, seed=0, epochs=1)
 
 
 def test_a_disk_that_refuses_gets_one_message(digits, runs, monkeypatch) -> None:
@@ -380,7 +381,7 @@ def test_a_disk_that_refuses_gets_one_message(digits, runs, monkeypatch) -> None
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        fit(small("fig2_gaussian"), digits, seed=0, epochs=1, device="cpu", quiet=True)
+        fit(small("fig2_gaussian"), digits, seed=0, epochs=1)
     assert [p.name for p in runs.rglob("*") if p.is_file()] == ["lock"]
 
 
@@ -395,7 +396,7 @@ def test_bfloat16_is_refused_where_a_processor_would_imitate_it(digits, runs, mo
         torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False
     )
     with pytest.raises(UserError, match="no products in bfloat16"):
-        fit(small("mnist_100"), digits, seed=0, epochs=1, device="cpu", quiet=True, bfloat16=True)
+        fit(small("mnist_100"), digits, seed=0, epochs=1, bfloat16=True)
     assert not runs.exists()
 
 
@@ -423,7 +424,7 @@ def test_the_paper_profile_needs_a_gpu_or_a_word() -> None:
 
 
 def test_the_progress_bar_has_epoch_costs_rate_and_time_left(digits, runs, capsys) -> None:
-    fit(small("mnist_100", labels=20), digits, seed=4, epochs=2, device="cpu")
+    fit(small("mnist_100", labels=20), digits, seed=4, epochs=2, quiet=False)
     line = capsys.readouterr().err.rstrip().split("\r")[-1]
     for part in (
         "mnist_100 seed 4 epoch 2/2",
@@ -437,7 +438,7 @@ def test_the_progress_bar_has_epoch_costs_rate_and_time_left(digits, runs, capsy
 
 
 def test_provenance_says_what_made_a_run(digits, runs) -> None:
-    run = fit(small("fig2_gaussian"), digits, seed=0, epochs=1, device="cpu", quiet=True)
+    run = fit(small("fig2_gaussian"), digits, seed=0, epochs=1)
     made_by = run.provenance
     assert made_by["versions"]["torch"] == torch.__version__
     assert made_by["device"] == "cpu"
@@ -450,16 +451,14 @@ def test_provenance_says_what_made_a_run(digits, runs) -> None:
 @pytest.mark.parametrize("name", ["mnist_100", "nn_100"])
 def test_a_run_learns_to_classify(digits, runs, name: str) -> None:
     """Ten easy digits from 100 labels in a few epochs: far better than the 90 % of chance."""
-    run = fit(
-        replace(by_name(name), hidden=200), digits, seed=0, epochs=8, device="cpu", quiet=True
-    )
+    run = fit(replace(by_name(name), hidden=200), digits, seed=0, epochs=8)
     assert run.history["validation error"][-1] < 40
     assert len(run.history["test error"]) == 8
 
 
 def test_errors_are_counted_on_the_right_images_without_dropout_or_noise(digits, runs) -> None:
     e = small("nn_100", labels=20, input_noise=0.3)
-    run = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    run = fit(e, digits, seed=0, epochs=1)
     images = Images.of(digits, run.experiment, 0, CPU)
     run.model.train()
     first = training.evaluate(run.model, images)
@@ -478,7 +477,7 @@ def test_errors_are_counted_on_the_right_images_without_dropout_or_noise(digits,
 def test_without_labels_validation_images_name_the_clusters(digits, runs) -> None:
     """Paper: §6, written out image by image; test labels are counted, never used."""
     e = small("clusters_16")
-    run = fit(e, digits, seed=0, epochs=3, device="cpu", quiet=True)
+    run = fit(e, digits, seed=0, epochs=3)
     run.model.eval()
     q = {
         part: run.model.encode(torch.as_tensor(split.pixels()))["y"].detach()
@@ -495,22 +494,17 @@ def test_without_labels_validation_images_name_the_clusters(digits, runs) -> Non
         )
         assert run.history[f"{part} error"][-1] == pytest.approx(100 * wrong / len(split))
     assert run.history["epoch"] == [1, 2, 3]
-    assert (
-        "test error"
-        not in fit(
-            small("fig2_gaussian"), digits, seed=0, epochs=1, device="cpu", quiet=True
-        ).history
-    )
+    assert "test error" not in fit(small("fig2_gaussian"), digits, seed=0, epochs=1).history
 
 
 def test_the_rates_of_an_epoch_are_those_of_the_schedule(digits, runs) -> None:
     plain = small("fig2_gaussian", milestones=())
     stepped = small("fig2_gaussian", milestones=(1,), decay=0.0)
-    one = weights(fit(plain, digits, seed=0, epochs=1, device="cpu", quiet=True))
-    assert equal(one, weights(fit(stepped, digits, seed=0, epochs=1, device="cpu", quiet=True)))
+    one = weights(fit(plain, digits, seed=0, epochs=1))
+    assert equal(one, weights(fit(stepped, digits, seed=0, epochs=1)))
     # in the second epoch all rates are zero: nothing moves
-    assert equal(one, weights(fit(stepped, digits, seed=0, epochs=2, device="cpu", quiet=True)))
-    assert not equal(one, weights(fit(plain, digits, seed=0, epochs=2, device="cpu", quiet=True)))
+    assert equal(one, weights(fit(stepped, digits, seed=0, epochs=2)))
+    assert not equal(one, weights(fit(plain, digits, seed=0, epochs=2)))
 
 
 def test_two_processes_on_one_run_make_it_once(digits_archive, runs) -> None:
@@ -528,57 +522,57 @@ def test_two_processes_on_one_run_make_it_once(digits_archive, runs) -> None:
 
 def test_a_flipped_bit_in_a_checkpoint_is_found(digits, runs, capsys) -> None:
     e = small("fig2_gaussian")
-    whole = weights(fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True))
+    whole = weights(fit(e, digits, seed=0, epochs=2))
     path = store.checkpoint_path(e.on(digits), 0, 2)
     content = bytearray(path.read_bytes())
     content[-50] ^= 1
     path.write_bytes(content)
-    assert equal(whole, weights(fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)))
+    assert equal(whole, weights(fit(e, digits, seed=0, epochs=2)))
     assert "not what was written" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_run_is_refused(digits, runs, capsys) -> None:
     e = small("fig2_gaussian")
-    fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    fit(e, digits, seed=0, epochs=1)
     mine, other = (store.checkpoint_path(e.on(digits), seed, 1) for seed in (0, 1))
     other.parent.mkdir(parents=True)
     other.write_bytes(mine.read_bytes())
-    run = fit(e, digits, seed=1, epochs=1, device="cpu", quiet=True)
+    run = fit(e, digits, seed=1, epochs=1)
     assert "belongs to another run" in capsys.readouterr().err
     assert run.seed == 1
 
 
 def test_a_checkpoint_with_another_models_tensors_is_refused(digits, runs, capsys) -> None:
     e = small("fig2_gaussian")
-    whole = weights(fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True))
+    whole = weights(fit(e, digits, seed=0, epochs=1))
     path = store.checkpoint_path(e.on(digits), 0, 1)
     tensors, metadata = store.load(path)
     del tensors["model/output.0.bias"]
     store.save(path, tensors, {k: v for k, v in metadata.items() if k != "sha256"})
-    assert equal(whole, weights(fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)))
+    assert equal(whole, weights(fit(e, digits, seed=0, epochs=1)))
     assert "holds another model's tensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, True])
 def test_what_is_no_seed_is_refused(digits, runs, seed) -> None:
     with pytest.raises(UserError, match=f"seed {seed}; a seed is a whole number"):
-        fit(small("fig2_gaussian"), digits, seed=seed, epochs=1, device="cpu", quiet=True)
+        fit(small("fig2_gaussian"), digits, seed=seed, epochs=1)
     assert not runs.exists()
 
 
 @pytest.mark.parametrize("share", [1 / 3, 0.05, 1e-4])
 def test_a_share_of_an_epoch_is_found_again(digits, runs, monkeypatch, share: float) -> None:
     e = small("fig2_gaussian")
-    run = fit(e, digits, seed=0, epochs=share, device="cpu", quiet=True)
+    run = fit(e, digits, seed=0, epochs=share)
     assert list(store.checkpoints(run.experiment, 0)) == [share]
     monkeypatch.setattr(Program, "advance", None)  # nothing is trained again
-    again = fit(e, digits, seed=0, epochs=share, device="cpu", quiet=True)
+    again = fit(e, digits, seed=0, epochs=share)
     assert equal(weights(run), weights(again))
 
 
 def test_an_epoch_that_began_on_another_kind_of_device_begins_again(digits, runs, capsys) -> None:
     e = small("fig2_gaussian")
-    first, whole = (fit(e, digits, seed=0, epochs=n, device="cpu", quiet=True) for n in (1, 2))
+    first, whole = (fit(e, digits, seed=0, epochs=n) for n in (1, 2))
     store.checkpoint_path(whole.experiment, 0, 2).unlink()
     tensors, metadata = store.load(store.checkpoint_path(first.experiment, 0, 1))
     tensors |= {
@@ -588,14 +582,14 @@ def test_an_epoch_that_began_on_another_kind_of_device_begins_again(digits, runs
     store.save(store.within_path(first.experiment, 0, 1), tensors, metadata)
     copy = store.within_path(first.experiment, 0, 1).with_stem("within-000001.bak")
     copy.write_bytes(b"")  # somebody's own: not looked at
-    again = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    again = fit(e, digits, seed=0, epochs=2)
     assert "another kind of device" in capsys.readouterr().err
     assert equal(weights(whole), weights(again))
 
 
 def test_fewer_categories_than_classes_become_as_many(digits, runs) -> None:
     e = small("nn_100", labels=50, codes=(Code("y", Categorical(5)),))
-    run = fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    run = fit(e, digits, seed=0, epochs=1)
     assert run.experiment.code("y").prior.dim == digits.classes
 
 
@@ -605,21 +599,21 @@ def test_what_a_killed_process_left_half_written_is_swept_away(digits, runs) -> 
     folder.mkdir(parents=True)
     (folder / f".checkpoint-000001.safetensors.0123abcd{store.TEMPORARY}").write_bytes(b"half")
     (folder / f".0123abcd{store.TEMPORARY}").mkdir()  # `store.scratch`
-    fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
+    fit(e, digits, seed=0, epochs=1)
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-000001.safetensors", "lock"]
 
 
 def test_a_run_that_goes_on_says_where_it_was_before(digits, runs) -> None:
     e = small("fig2_gaussian")
-    fit(e, digits, seed=0, epochs=1, device="cpu", quiet=True)
-    run = fit(e, digits, seed=0, epochs=2, device="cpu", quiet=True)
+    fit(e, digits, seed=0, epochs=1)
+    run = fit(e, digits, seed=0, epochs=2)
     assert len(run.provenance["continued"]) == 1
     assert run.provenance["continued"][0]["versions"] == run.provenance["versions"]
 
 
 def test_more_labels_than_images_are_refused(digits, runs) -> None:
     with pytest.raises(UserError, match="5000 labelled examples"):
-        fit(small("mnist_100", labels=5000), digits, seed=0, epochs=1, device="cpu", quiet=True)
+        fit(small("mnist_100", labels=5000), digits, seed=0, epochs=1)
 
 
 def test_all_labels_are_all_labels(digits) -> None:
@@ -648,12 +642,12 @@ def test_images_of_another_number_of_classes_get_a_code_of_that_size(digits, run
         classes=4,
         digest="f" * 12,
     )
-    run = fit(small("mnist_100"), few, seed=0, epochs=1, device="cpu", quiet=True)
+    run = fit(small("mnist_100"), few, seed=0, epochs=1)
     assert run.model.heads["y"][0].out_features == 4
     assert run.model.discriminators["y"][0].in_features == 4
 
 
 def test_real_mnist_runs_through(mnist, runs) -> None:
     dataset = data.subset(mnist, 200, 100, 100)
-    run = fit(small("mnist_100"), dataset, seed=0, epochs=1, device="cpu", quiet=True)
+    run = fit(small("mnist_100"), dataset, seed=0, epochs=1)
     assert set(run.history) >= {"reconstruction", "discriminator y", "generator z", "test error"}

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_book import project, write_chapter, write_executed, write_results  # noqa: F401
+from materials import write_chapter, write_executed, write_results
 
 from aae_lib import book, cli, verify
 from aae_lib.book import Project
@@ -22,7 +22,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def evidence(project: Project) -> Project:  # noqa: F811
+def evidence(project: Project) -> Project:
     """A repository with one published chapter, whose run one of its commits made."""
     (project.root / "data").mkdir()
     (project.root / "data" / "claims.toml").write_text("# a ledger\n")
@@ -35,7 +35,7 @@ def evidence(project: Project) -> Project:  # noqa: F811
     return project
 
 
-def publish(project: Project, **changes) -> None:  # noqa: F811
+def publish(project: Project, **changes) -> None:
     """Publish the chapter with one run of it, changed as told."""
     run = {"experiment": "mnist_100", "hash": by_name("mnist_100").hash, "seed": 0} | changes
     write_executed(project, project.chapters)

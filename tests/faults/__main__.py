@@ -387,7 +387,7 @@ PUBLISH = """\
 import sys
 from pathlib import Path
 sys.path.insert(0, "tests")
-from test_book import write_chapter, write_executed, write_results
+from materials import write_chapter, write_executed, write_results
 from aae_lib import book
 from aae_lib.errors import UserError
 project = book.Project(Path(sys.argv[1]))
@@ -654,7 +654,7 @@ def main() -> int:
     )
     options = arguments.parse_args()
     whole = all(getattr(options, name) == arguments.get_default(name) for name in vars(options))
-    from conftest import write_digits
+    from materials import write_digits
 
     started, provenance = time.monotonic(), store.provenance("cpu", 1)
     with tempfile.TemporaryDirectory(prefix="aae-faults-") as name:

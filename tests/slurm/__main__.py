@@ -490,7 +490,7 @@ def train_locally(digits: Path, environment: Mapping[str, str]) -> None:
 
 def run(root: Path, transcript: Transcript) -> list[str]:
     """All of it, in the folder `root`; what was lost. Raises UserError if there can be no cluster."""
-    from conftest import write_digits
+    from materials import write_digits
 
     install()
     digits = write_digits(root / "digits.npz")
