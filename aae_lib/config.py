@@ -118,7 +118,7 @@ class Experiment:
     # Costs; None switches a phase off
     reconstruction: Rates | None = Rates(0.01, 0.9)
     adversarial: Rates | None = Rates(0.1, 0.1)
-    supervised: Rates | None = None  # §5: Rates(0.1, 0.9)
+    supervised: Rates | None = None  # A.2.1: Rates(0.1, 0.9)
     # Weight of KL(mean of q(y|x) over the mini-batch ‖ uniform) in the encoder's adversarial cost; the paper has none
     balance: float = 0.0
     likelihood: Literal["gaussian", "bernoulli"] = (

@@ -241,7 +241,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         replace(
             _SVHN,
             name="fig7_svhn",
-            paper="§4, A.2.2, Fig 7b",
+            paper="§4, Fig 7b",
             codes=_SUPERVISED.codes,
             decoder_label=True,
             labels=None,
@@ -255,8 +255,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         replace(_CLASSIFIER, name="nn_all", labels="all"),
         _SVHN,
         _SVHN_CLASSIFIER,
-        # §4, Fig 7b: who judges whether the decoder heeds the label. The paper had no such judge.
-        replace(_SVHN_CLASSIFIER, name="nn_svhn_all", paper="§4, A.2.2, Fig 7b", labels="all"),
+        # Who judges whether the decoder of Fig 7b heeds the label. The paper had no such judge.
+        replace(_SVHN_CLASSIFIER, name="nn_svhn_all", paper="not in the paper", labels="all"),
         _CLUSTERING,
         replace(
             _CLUSTERING,
@@ -265,7 +265,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         _EMBEDDING,
         replace(_EMBEDDING, name="fig11_b", paper="§7, Fig 11b", labels=100),
-        # Without labels, the input's regulariser of §6 as well.
+        # Without labels, the input's regulariser of A.3 as well.
         replace(
             _EMBEDDING,
             name="fig11_c",

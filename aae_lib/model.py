@@ -95,7 +95,7 @@ class AdversarialAutoencoder(nn.Module):
         return self.restored(x)
 
     def encode(self, x: Tensor, source: Source | None = None) -> dict[str, Tensor]:
-        """Codes of images x (batch, pixels), by name, each (batch, dim). Paper: §2, "choices for q(z|x)".
+        """Codes of images x (batch, pixels), by name, each (batch, dim). Paper: §2, "choices for the encoder, q(z|x)".
 
         A categorical code is its probabilities, the softmax output. The Gaussian and the universal approximator
         posterior draw one sample from `source`; without one they return the mean, and f(x, η = 0).

@@ -93,7 +93,7 @@ def discriminator_costs(
     known: Tensor | None,
     source: Source,
 ) -> dict[str, Tensor]:
-    """Each discriminator's cost on draws of its prior and on codes, both in one pass. Paper: §2, eq. 1."""
+    """Each discriminator's cost on draws of its prior and on codes, both in one pass. Paper: §1.1, §2."""
     costs = {}
     for code in model.experiment.codes:
         fake = codes[code.name]
@@ -177,7 +177,7 @@ class Descent:
         self.parameters = {phase: trained.parameters_of(phase) for phase in self.rates}
         self.memory = {p: _memory(self.rates[p], self.parameters[p]) for p in self.rates}
         self.factor = 1.0
-        """On every learning rate. Paper: A.2.1, "×0.1 after 50 epochs, and again after 1000"."""
+        """On every learning rate. Paper: A.2.1: a tenth after 50 epochs, a hundredth after 1000."""
         self.pretraining = False
         """Whether this epoch is one of those in which a GMMN's autoencoder is trained alone."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(0, std² I) in `dim` dimensions. Paper: §2.1 (2-D, std 1), A.1 (8-D, std 5)."""
+    """N(0, std² I) in `dim` dimensions. Paper: §2.1 (2-D), A.1 (8-D, std 5), A.2.1 (10-D, std 1)."""
 
     dim: int
     std: float = 1.0

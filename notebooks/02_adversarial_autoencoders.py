@@ -366,6 +366,7 @@ chapter.against_the_paper("fig2.")
 # 4. **Training of the VAE: the paper is silent.** Bernoulli pixels as in Kingma and Welling's own model, and Adam at its usual 0.001, so that the comparison is with a VAE as one would train it.
 #    Its rates were not chosen by the distance to the prior, as the AAE's were: the comparison leans towards the AAE by as much as that is worth. Effect: not measured.
 # 5. **Codes of the VAE are draws, not means.** The definition of $q(z)$ asks for draws. Effect: not measured.
+# 6. **The Gaussian's standard deviation: the paper only draws it.** 1, as §5 has it for the style and A.2.1 says. Effect: not measured.
 
 # %% [markdown]
 # ## Exercises

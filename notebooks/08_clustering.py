@@ -292,7 +292,7 @@ if {"16", "30"} <= set(counts):
 # one would choose, the errors are those of *validation* images.
 #
 # * **Batch norm.** Before the ReLU, as Ioffe and Szegedy place it, or after it; without that of the heads, which lets every logit begin with the same mean and spread over a mini-batch and so a balance of sorts from the first step on; none at all.
-# * **Noise.** No dropout on the input; §5's Gaussian noise in its place; or Gaussian noise on all that the discriminators judge, so that they cannot win by asking whether an entry is *exactly* one. A public reproduction needed it.
+# * **Noise.** No dropout on the input; A.2.1's Gaussian noise in its place; or Gaussian noise on all that the discriminators judge, so that they cannot win by asking whether an entry is *exactly* one. A public reproduction needed it.
 # * **The softmax.** A temperature of one half, which makes it surer for the same logits; or the direct request for balance that was shown above.
 # * **Initial weights.** With those of A.1, N(0, 0.01²), which A.3 may or may not mean, and which are worth as much in 3000 units as 0.017 in these: a layer's gain at the start grows with the weights and with the root of its width. Ours grow as layers narrow, √(2/inputs), and the first layers
 #   behind $y$ and $z$ have few inputs. Batch norm makes the encoder indifferent to the scale; the decoder and the discriminators are not.
@@ -436,7 +436,7 @@ chapter.against_the_paper("table3.")
 # ::::{solution} ex-08-ten
 # :class: dropdown
 #
-# Usually pairs with the same strokes, 4 with 9, 3 with 5, while some digit takes two clusters. Two digits in one cluster cost the share of the rarer one, some 10 % of all images, for they cannot both give it its name. With $m > 10$ a split costs nothing, which is why the paper takes more clusters than digits.
+# Usually pairs with the same strokes, 4 with 9, 3 with 5, while some digit takes two clusters. Two digits in one cluster cost the share of the rarer one, some 10 % of all images, for they cannot both give it its name. With $m > 10$ a split costs nothing, one reason to take more clusters than digits.
 # ::::
 #
 # ::::{exercise}

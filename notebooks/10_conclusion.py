@@ -135,7 +135,7 @@ HTML("\n".join(f"<h3>{title}</h3>{table}" for title, table in tables.items()))
 # **Results.** This run: {glue:text}`this-run`. Published evidence: {glue:text}`published`. {glue:text}`published-standing` Not reproduced, in this run: {glue:text}`missed`; in the published evidence: {glue:text}`missed-published`. A claim without a verdict is about the end of a schedule
 # that is longer than the run, or about SVHN and the Toronto faces, whose stand-ins were measured instead, or rests on another claim that is missed; the table above gives the reason for each.
 #
-# **What was easy.** The loop is short, and the appendix gives layers, rates, momentum, schedule and noise for the semi-supervised and the clustering experiments. The error along training that A.2 prints was the most useful passage of all: it lets a
+# **What was easy.** The loop is short, and the appendix gives rates, momentum, schedule and noise for the semi-supervised and the clustering experiments, and layers for all but SVHN's. The error along training that A.2 prints was the most useful passage of all: it lets a
 # short run be judged by the numbers of one that takes days.
 #
 # **What was difficult.** Two readings decide whether the semi-supervised numbers come out, and neither fails loudly: the squared error must be *summed* over pixels, and an epoch is a pass over the *unlabelled* images
@@ -199,7 +199,7 @@ pd.DataFrame(counts).T.rename_axis(["evidence", "bands"])
 # * **balanced categories**: the paper's rates, and the encoder pays for categories that are not equally frequent in a mini-batch, $\mathrm{KL}(q(y) \,\Vert\, 1/10)$, as in the ablation of [chapter 8](08_clustering.ipynb). It asks directly for what the prior of $y$ says, and it is true of digits;
 # * **Adam**, as many would begin today: Adam for all costs, slower for the adversaries, mini-batches of 250, and the two early steps.
 #
-# **Averaged weights** go with the two that keep their rates to the end: a high rate keeps the weights moving about a good place, and the mean of the weights, as they were at the end of each epoch after the 35th, is nearer to it than any of them. It costs nothing, and the training does not know of it.
+# **Averaged weights** go with the two that keep their rates to the end: a high rate keeps the weights moving about a good place, and the mean of the weights, as they were at the end of each epoch after the 35th, may be nearer to it than any of them. It costs nothing, and the training does not know of it.
 #
 # With the paper's rates two of three seeds end at 2.3 and 2.8 % of the *validation* images and one at 3.7: it stands at 8.5 % after twelve epochs, where the others have 4.5 and 5.8, and never catches up. Balance is meant against that, so it is trained on all seeds, beside the paper's rates. Early steps and Adam, which change how a training ends or how fast it goes,
 # are tried on the first.
@@ -278,7 +278,7 @@ pd.DataFrame(
 # against 7.1 % (the first's, the third's labels) and 6.8 % (the third's, its labels); over epochs 22 to 26 the third's networks have 3.7 % with the first's labels, as the first's own do (3.6), and 4.5 with theirs. After fifty epochs the three seeds stand in one order: by the paper's rates, here and, in other arithmetic, in [chapter 7](07_semi_supervised.ipynb); with balance; for the network on the labels alone;
 # and for the nearest of the hundred labelled images (26.3, 27.9 and 28.1 % of validation images wrong). So much of the ± over the seeds of such a table is a ± over hundreds of labels, which no recipe for the descent chooses.
 #
-# Adam's rates are the best of four tried for five epochs of the first seed, on validation images: 13.9 % as above; 18.2 % by the paper's descent with the same mini-batches and steps; 20.9 % with 0.001 for the adversaries as well; and 89.7 % with the paper's descent for the adversaries alone, which then win. It may well be that others
+# Adam's rates are the best of four tried for five epochs of the first seed, on validation images: 13.9 % with the rates above, in a trial before the published run (which has 11.2 there); 18.2 % by the paper's descent with the same mini-batches and steps; 20.9 % with 0.001 for the adversaries as well; and 89.7 % with the paper's descent for the adversaries alone, which then win. It may well be that others
 # are better: no more than these were tried.
 #
 # ## Exercises

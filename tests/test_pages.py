@@ -121,6 +121,13 @@ def test_where_the_paper_is_silent_the_value_is_our_choice():
     assert shown["code dim"] == ["silent", "33", "our choice"]  # has no words yet
 
 
+def test_what_is_taken_over_from_another_place_of_the_paper_is_our_choice():
+    shown = rows_of(pages.appendix([by_name("fig7_svhn")]), "Figure 7: style and label")
+    for name in ("reconstruction", "adversarial", "batch_norm", "input_dropout", "codes"):
+        assert shown[pages.NAMES[name]][2] == "our choice"
+    assert shown[pages.NAMES["decoder_label"]][2] == "as printed"
+
+
 def test_what_is_not_configured_is_said_and_what_no_section_describes_is_shown():
     page = pages.appendix([replace(by_name("mnist_100"), paper="nowhere", name="stray")])
     assert page.count("not configured yet") == len(pages.PAPER)
