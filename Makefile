@@ -95,7 +95,7 @@ sync: setup ## bring each notebook's .py and .ipynb together, the newer one lead
 	@$(RUN) -m jupytext --sync notebooks/*.py
 
 clean: ## remove the built book and its staged source; runs, chapters and results stay
-	rm -rf $(BUILD)/html $(BUILD)/source
+	rm -rf "$(BUILD)/html" "$(BUILD)/source"
 
 # One installation, done again only when what is to be installed changes. What the lock names has to have the very bytes
 # that it names; pip can check no such sum for this folder, nor for torch, of which each kind of machine has its own build.

@@ -125,7 +125,7 @@ for (NAME, _), CHECKPOINTS in JOBS.items():
 
     rule:
         name:
-            f"train_{NAME}_{'_'.join(map(str, CHECKPOINTS))}"
+            f"train_{NAME}_" + "_to_".join(map(str, sorted({min(CHECKPOINTS), max(CHECKPOINTS)})))
         input:
             ancient(rules.data.output),
         output:

@@ -436,10 +436,10 @@ def reword(project: Project, chapter: str) -> Path:
     digest = source_sha256(project, chapter)
     notebook.metadata[METADATA] = about | {"source_sha256": digest}
     text = json.dumps(content | {"source_sha256": digest}, indent=1, allow_nan=False)
-    store.write_together({
-        path: text.encode() + b"\n",
-        target: nbformat.writes(notebook).encode(),
-    })  # fmt: skip
+    store.write_together([
+        (path, text.encode() + b"\n"),
+        (target, nbformat.writes(notebook).encode()),
+    ])  # fmt: skip
     return target
 
 
@@ -743,10 +743,10 @@ def publish(
                 raise UserError(
                     f"{path.name} holds a path of this machine, {private}; print no such paths."
                 )
-    store.write_together(writes)
+    store.write_together(writes.items())
     readme = project.root / "README.md"
     if readme.exists():
-        block = results_block(claims.scorecard(project.published_results))
+        block = claims.markdown(claims.scorecard(project.published_results))
         text = with_results(readme.read_text(encoding="utf-8"), block)
         store.write_atomically(readme, text.encode())
     store.write_atomically(project.root / verify.SUMS, verify.sums(project).encode())
@@ -818,11 +818,6 @@ def _publishable_results(project: Project, chapter: str, about: dict[str, Any]) 
     if another or theirs != (parameters, source_sha256(project, chapter)):
         raise UserError(f"{path} comes from another execution than the chapter. {remedy}")
     return content
-
-
-def results_block(rows: Sequence[claims.Row]) -> str:
-    """What README says of where results stand."""
-    return claims.markdown(list(rows))
 
 
 def with_results(text: str, block: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 import re
 import textwrap
 import tomllib
@@ -366,6 +367,23 @@ _READERS = {field.name: _SPECIAL.get(field.name, _text) for field in fields(Clai
 # ---- reading: results
 
 
+def _results_files(folder: Path) -> list[Path]:
+    """The results files of a folder, or `folder` itself if it is one; none where there is no such folder.
+
+    Raises UserError for one that cannot be read, which `Path.rglob` would pass over.
+    """
+    if folder.is_file():
+        return [folder]
+    try:
+        os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}.") from None
+    # What begins with a dot is no one's results: macOS leaves such files beside others.
+    return sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+
+
 def evidence(
     results: Path | str | Iterable[Path | str], ledger: Path | None = None
 ) -> dict[str, Evidence]:
@@ -376,15 +394,12 @@ def evidence(
     more seeds. Seeds that other files have beside it, measured after as many epochs on the same profile and data,
     are added: a chapter may be executed seed by seed.
     A folder that does not exist holds no evidence.
-    Raises UserError that names the file and the key for any defect in a file.
+    Raises UserError for a folder that cannot be read, and, with file and key, for any defect in a file.
     """
     claims = {claim.id: claim for claim in load(ledger)}
     found: dict[str, list[Evidence]] = {}
     for folder in [results] if isinstance(results, str | Path) else results:
-        folder = Path(folder)
-        for path in [folder] if folder.is_file() else sorted(folder.rglob("*.json")):
-            if path.name.startswith("."):  # a file that is being written
-                continue
+        for path in _results_files(Path(folder)):
             for name, item in _read_results(path, claims).items():
                 found.setdefault(name, []).append(item)
 

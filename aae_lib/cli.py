@@ -256,6 +256,8 @@ def _doctor(options: argparse.Namespace) -> None:
             f"{experiment.name:18} {store.duration(epoch):>10} "
             + " ".join(f"{store.duration(c):>12}" for c in cells)
         )
+    if device != "cpu":
+        print("\nReplicates are counted one after another. A GPU trains them together, in less.")
 
 
 def _mnist_state() -> str:

@@ -160,6 +160,7 @@ class Experiment:
         """Refuse what cannot be trained. Raises UserError that names the field."""
         _check_types(self, self.name)
         for code in self.codes:
+            _check_types(code, f"{self.name}, {code.name}")
             _check_types(code.prior, f"{self.name}, {code.name}")
         kinds = {code.name: type(code.prior) for code in self.codes}
         sizes = (self.hidden, self.layers, self.batch_size, self.epochs, *self.matching_layers)

@@ -31,7 +31,11 @@ class UserError(Exception):
 
 
 class Diverged(UserError):
-    """A cost stopped being finite in training. A chapter that compares settings may go on with the others."""
+    """A cost of `seeds` stopped being finite in training. A chapter that compares settings may go on without them."""
+
+    def __init__(self, message: str, seeds: Iterable[int]) -> None:
+        super().__init__(message)
+        self.seeds = list(seeds)
 
 
 class Stopped(UserError):

@@ -24,6 +24,7 @@ from aae_lib.training import (
     EPOCHS_ARE,
     Run,
     are_epochs,
+    checked_epochs,
     choose_device,
     fit_replicates,
     require_gpu,
@@ -129,7 +130,7 @@ class Chapter:
             raise UserError(f"{experiment.name}: seeds must be a list, [{seeds}] for one of them.")
         dataset = dataset or self.dataset
         seeds = self.seeds if seeds is None else seeds
-        epochs = int(epochs) if float(epochs).is_integer() else epochs  # "300.0" on a command line
+        epochs = checked_epochs(experiment, epochs)
         if not self.parameters.get("train", True):
             keyed = experiment.on(dataset)
             if not all(store.checkpoint_path(keyed, seed, epochs).exists() for seed in seeds):
@@ -161,8 +162,9 @@ class Chapter:
                 results = json.loads(path.read_bytes())
                 told = next(run for run in results["runs"] if key.items() <= run.items())
                 curves = results["series"][experiment.name]
-                again = f"seed-{seed}-{told.get('started')}"  # see _note
-                curve = curves[again if again in curves else f"seed-{seed}"]
+                titles = [f"seed-{seed}-{mark}" for mark in (experiment.hash, told.get("started"))]
+                title = next((t for t in titles if t in curves), f"seed-{seed}")  # see _note
+                curve = curves[title]
                 until = sum(epoch <= epochs for epoch in curve["epoch"])  # the run may have gone on
                 history = {name: values[:until] for name, values in curve.items()}
             except StopIteration:
@@ -178,26 +180,28 @@ class Chapter:
         return runs
 
     def _note(self, run: Run | PublishedRun) -> None:
-        name, key = run.experiment.name, (run.experiment.hash, run.seed)
+        name, own, seed = run.experiment.name, run.experiment.hash, run.seed
         if name.startswith("exercise_"):  # a reader's, and no evidence
             return
         started = run.provenance.get("started")
-        starts = [r.get("started") for r in self.runs if (r["hash"], r["seed"]) == key]
+        earlier = [r for r in self.runs if (r["experiment"], r["seed"]) == (name, seed)]
         self.runs.append({
             "experiment": name,
-            "hash": run.experiment.hash,
-            "seed": run.seed,
+            "hash": own,
+            "seed": seed,
             "epochs": run.epochs,
             **run.provenance,
         })  # fmt: skip
         curves = self.series.setdefault(name, {})
-        # The same seed trained anew, say on another machine, has a curve of its own.
-        title = f"seed-{run.seed}"
-        if starts and started != starts[0]:
+        # A variant under the same name has a curve of its own, and so has the same seed trained anew, say elsewhere.
+        title = f"seed-{seed}"
+        if earlier and own != earlier[0]["hash"]:
+            title += f"-{own}"
+        elif earlier and started != earlier[0].get("started"):
             title += f"-{started}"
         # An ablation may show a run as it was then: the whole curve stays.
-        earlier = curves.get(title, {"epoch": []})["epoch"]
-        if started not in starts or len(run.history["epoch"]) > len(earlier):
+        there = curves.get(title, {"epoch": []})["epoch"]
+        if len(run.history["epoch"]) > len(there):
             curves[title] = {k: [round(v, 5) for v in vs] for k, vs in run.history.items()}
 
     def beside(self, official: str, source: str) -> data.Dataset | None:

@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -90,31 +90,53 @@ def within_path(experiment: Experiment, seed: int, epochs: int) -> Path:
 
 def withins(experiment: Experiment, seed: int) -> dict[int, Path]:
     """What runs that were stopped inside an epoch left, by the number of whole epochs before it, in order."""
-    found = {
-        int(match[1]): path
-        for path in run_folder(experiment, seed).glob("within-*.safetensors")
-        if (match := re.fullmatch(r"within-(\d{6})", path.stem))
-    }
-    return dict(sorted(found.items()))
+    found = _epochs_of(run_folder(experiment, seed), r"within-(\d{6})")
+    return {int(epoch): path for epoch, path in found}
 
 
 def checkpoints(experiment: Experiment, seed: int) -> dict[float, Path]:
     """The checkpoints that exist, by epoch, in order."""
-    found = {}
-    for path in run_folder(experiment, seed).glob("checkpoint-*.safetensors"):
-        if match := re.fullmatch(r"checkpoint-(\d{6}|\d(?:\.\d+)?(?:e-\d+)?)", path.stem):
-            found[float(match[1])] = path
-    return dict(sorted(found.items()))
+    name = r"checkpoint-(\d{6}|\d(?:\.\d+)?(?:e-\d+)?)"
+    return dict(_epochs_of(run_folder(experiment, seed), name))
+
+
+def _epochs_of(folder: Path, name: str) -> list[tuple[float, Path]]:
+    """The files of `folder` whose stem is as the pattern `name` says, by the number in it, in order.
+
+    Raises UserError for a folder that is there and cannot be read, which `Path.glob` would pass over.
+    """
+    try:
+        files = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(
+            f"cannot read {folder}: {error.strerror}. Make it readable, or set AAE_RUNS elsewhere."
+        ) from None
+    found = [(re.fullmatch(rf"{name}\.safetensors", file), folder / file) for file in files]
+    return sorted((float(match[1]), path) for match, path in found if match)
 
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write one checkpoint atomically. Raises UserError if the disk refuses; the old state then stands."""
+    save_together([(path, tensors, metadata)])
+
+
+def save_together(
+    checkpoints: Iterable[tuple[Path, dict[str, Tensor], dict[str, Any]]],
+) -> None:
+    """Write several as `save` does one: all of them are there or none. Only one at a time is held in memory."""
+    files = ((path, _serialised(tensors, metadata)) for path, tensors, metadata in checkpoints)
+    write_together(files, "set AAE_RUNS elsewhere")
+
+
+def _serialised(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> bytes:
     from safetensors.torch import save as serialise
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     text = {key: json.dumps(value) for key, value in metadata.items()}
     text["sha256"] = json.dumps(digest(tensors, text))
-    write_atomically(path, serialise(tensors, metadata=text), "set AAE_RUNS elsewhere")
+    return serialise(tensors, metadata=text)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -148,28 +170,31 @@ def digest(tensors: dict[str, Tensor], text: dict[str, str] | None = None) -> st
 
 def write_atomically(path: Path, content: bytes, remedy: str = "set AAE_BUILD elsewhere") -> None:
     """`write_together` of one file: it is there whole or not at all."""
-    write_together({path: content}, remedy)
+    write_together([(path, content)], remedy)
 
 
-def write_together(files: Mapping[Path, bytes], remedy: str = "set AAE_BUILD elsewhere") -> None:
+def write_together(
+    files: Iterable[tuple[Path, bytes]], remedy: str = "set AAE_BUILD elsewhere"
+) -> None:
     """Write each content beside its path, force it to the disk, and move them into place once all are there.
 
-    So a disk that is full or read-only leaves all as they were; a process killed in between the moves does not.
+    A content is let go before the next one is asked for. A disk that is full or read-only leaves all as they were; a
+    process killed in between the moves does not.
     Raises UserError on a disk error; `remedy` says what to do about it, beside freeing space.
     """
-    temporary = {
-        path: path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}") for path in files
-    }
+    temporary: dict[Path, Path] = {}
     path = None
     try:
-        for path, content in files.items():
+        for path, content in files:
+            temporary[path] = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary[path].open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        for path in files:
-            temporary[path].replace(path)
+            del content
+        for path, written in temporary.items():
+            written.replace(path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}. Free some space or {remedy}."
@@ -243,7 +268,7 @@ def write_measured(name: str, rows: Any, provenance: dict[str, Any], **details: 
         + b"\n"
         for stem, content in files.items()
     }
-    write_together(text)
+    write_together(text.items())
     return next(iter(text))
 
 

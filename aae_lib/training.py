@@ -81,6 +81,13 @@ def are_epochs(value: object) -> bool:
     return number and value > 0 and (value < 1 or value == int(value))
 
 
+def checked_epochs(experiment: Experiment, epochs: object) -> float:
+    """`epochs`, a whole number as an int. Raises UserError for what is no length of a run."""
+    if not are_epochs(epochs):
+        raise UserError(f"{experiment.name}: {epochs!r} epochs; {EPOCHS_ARE}.")
+    return int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
+
+
 def fit(
     experiment: Experiment, dataset: Dataset, *, seed: int, epochs: float, **options: Any
 ) -> Run:
@@ -106,8 +113,8 @@ def fit_replicates(
     `together` trains those that stand at the same epoch as one program; None does so on a GPU, which one replicate
     alone does not fill. Each has the randomness that it has alone; its numbers then differ by rounding.
     `bfloat16` has hidden layers compute in that format (`engine.in_bfloat16`), which some processors do faster.
-    Raises UserError for an unusable device or data set or a disk that refuses, Diverged for a cost that stops being
-    finite, Stopped at SIGTERM; the same call then goes on where it was.
+    Raises UserError for an unusable device or data set or a disk that refuses, Stopped at SIGTERM, after which the
+    same call goes on where it was, and, once the other seeds are done, Diverged for a cost that is not finite.
     """
     if experiment.labels and dataset.classes < 2:
         raise UserError(f"{experiment.name} learns from labels; {dataset.name} has a single class.")
@@ -119,43 +126,65 @@ def fit_replicates(
             raise UserError(
                 f"{experiment.name}: seed {seed!r}; a seed is a whole number of 0 or more."
             )
-    if not are_epochs(epochs):
-        raise UserError(f"{experiment.name}: {epochs!r} epochs; {EPOCHS_ARE}.")
-    epochs = int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
+    epochs = checked_epochs(experiment, epochs)
     if len(dataset.train) < experiment.batch_size:
         raise UserError(
             f"{experiment.name}: {len(dataset.train)} training images are fewer than one mini-batch "
             f"of {experiment.batch_size}."
         )
-    target = torch.device(choose_device(device))
-    if target.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32 products: the GPU's fast ones
+    target = _made_ready(choose_device(device))
     if bfloat16:
         require_bfloat16(target)
     if together is None:
         together = target.type == "cuda"
-    replicas = [
-        _replica(experiment, dataset, seed, target, bfloat16) for seed in dict.fromkeys(seeds)
-    ]
-    for group in [replicas] if together else [[replica] for replica in replicas]:
-        # What is there is loaded without a lock.
-        missing = [r for r in group if not _resume(r, [epochs], report=False)]
-        with ExitStack() as locks:
-            for replica in sorted(missing, key=lambda r: r.run.seed):  # one order: no deadlock
-                folder = store.run_folder(experiment, replica.run.seed)
-                locks.enter_context(store.locked(folder))
-            for replica in missing:
-                _resume(replica, range(epochs, 0, -1) if epochs >= 1 else [epochs])
-                if epochs >= 1:
-                    _resume_within(replica, epochs)
-            missing.sort(key=Replica.place)
-            for (start, _), level in groupby(missing, key=Replica.place):
-                if start < epochs:
-                    _train(list(level), dataset, epochs, quiet, checkpoint_seconds)
-    runs = {replica.run.seed: replica.run for replica in replicas}
-    for run in runs.values():
+    waiting, done, lost = [*dict.fromkeys(seeds)], {}, []
+    while waiting:
+        group = [
+            _replica(experiment, dataset, seed, target, bfloat16)
+            for seed in (waiting if together else waiting[:1])
+        ]
+        try:
+            _finish(group, dataset, epochs, quiet, checkpoint_seconds)
+            done |= {replica.run.seed: replica.run for replica in group}
+        except Diverged as error:
+            lost.append(error)
+        gone = {*done, *(seed for error in lost for seed in error.seeds)}
+        waiting = [seed for seed in waiting if seed not in gone]
+        if lost and waiting:
+            print(f"warning: {lost[-1]} The other seeds go on.", file=sys.stderr)
+    if lost:
+        told = "\n".join(str(error) for error in lost)
+        raise Diverged(told, [seed for error in lost for seed in error.seeds])
+    for run in done.values():
         run.model.eval()
-    return [runs[seed] for seed in seeds]
+    return [done[seed] for seed in seeds]
+
+
+def _finish(
+    group: Sequence[Replica],
+    dataset: Dataset,
+    epochs: float,
+    quiet: bool,
+    checkpoint_seconds: float,
+) -> None:
+    """Bring replicas of one experiment to `epochs`, those that stand at the same step as one program.
+
+    Raises Diverged once all that go on beside the diverged one have left a checkpoint.
+    """
+    # What is there is loaded without a lock.
+    missing = [r for r in group if not _resume(r, [epochs], report=False)]
+    with ExitStack() as locks:
+        for replica in sorted(missing, key=lambda r: r.run.seed):  # one order: no deadlock
+            folder = store.run_folder(replica.run.experiment, replica.run.seed)
+            locks.enter_context(store.locked(folder))
+        for replica in missing:
+            _resume(replica, range(epochs, 0, -1) if epochs >= 1 else [epochs])
+            if epochs >= 1:
+                _resume_within(replica, epochs)
+        missing.sort(key=Replica.place)
+        for (start, _), level in groupby(missing, key=Replica.place):
+            if start < epochs:
+                _train(list(level), dataset, epochs, quiet, checkpoint_seconds)
 
 
 @dataclass
@@ -244,8 +273,7 @@ def _train(
                 if asked() or time.monotonic() - saved > checkpoint_seconds:
                     account()
                     if epochs >= 1:  # a share of an epoch begins again
-                        for i, replica in enumerate(replicas):
-                            _save_within(replica, program.standing(i))
+                        _save_within(replicas, program)
                     saved = time.monotonic()
                     if asked():
                         raise Stopped(
@@ -263,9 +291,7 @@ def _train(
                     _record(replica.run, min(epoch, epochs), values)
             due = time.monotonic() - saved > checkpoint_seconds
             if due or diverged or epoch in (last, *store.KEPT_EPOCHS):
-                for replica in replicas:
-                    if replica.run.seed not in diverged:
-                        _save(replica)
+                _save([r for r in replicas if r.run.seed not in diverged])
                 saved = time.monotonic()
             if diverged:
                 raise _divergence(experiment, epoch, diverged)
@@ -313,7 +339,8 @@ def _divergence(experiment: Experiment, epoch: int, bad: dict[int, list[str]]) -
     )
     return Diverged(
         f"{experiment.name} {which}. Earlier checkpoints stay in "
-        f"{store.run_folder(experiment, min(bad)).parent}; try a lower learning rate."
+        f"{store.run_folder(experiment, min(bad)).parent}; try a lower learning rate.",
+        bad,
     )
 
 
@@ -388,29 +415,40 @@ def _contents(replica: Replica) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def _save(replica: Replica) -> None:
-    """Write the run's checkpoint, then drop what it continues, unless that is one to keep."""
-    run = replica.run
-    store.save(store.checkpoint_path(run.experiment, run.seed, run.epochs), *_contents(replica))
-    kept = {*store.KEPT_EPOCHS, run.experiment.quick, run.experiment.epochs}
-    for epoch, path in store.checkpoints(run.experiment, run.seed).items():
-        if epoch < run.epochs and epoch not in kept:
-            path.unlink()
-    _drop_withins(run, before=run.epochs)
+def _save(replicas: Sequence[Replica]) -> None:
+    """Write checkpoints, all or none, then drop what they continue, unless that is one to keep.
+
+    So a kill leaves those of one program at one place, from where they go on as one.
+    """
+    runs = [replica.run for replica in replicas]
+    paths = [store.checkpoint_path(run.experiment, run.seed, run.epochs) for run in runs]
+    store.save_together((p, *_contents(r)) for p, r in zip(paths, replicas, strict=True))
+    for run in runs:
+        kept = {*store.KEPT_EPOCHS, run.experiment.quick, run.experiment.epochs}
+        for epoch, path in store.checkpoints(run.experiment, run.seed).items():
+            if epoch < run.epochs and epoch not in kept:
+                path.unlink()
+        _drop_withins(run)
 
 
-def _save_within(replica: Replica, standing: dict[str, Tensor]) -> None:
-    """Write what it takes to go on inside an epoch, in the place of what was left there before."""
-    run = replica.run
-    tensors, metadata = _contents(replica)
-    tensors |= {f"standing/{name}": tensor for name, tensor in standing.items()}
-    store.save(store.within_path(run.experiment, run.seed, run.epochs), tensors, metadata)
-    _drop_withins(run, before=run.epochs)
+def _save_within(replicas: Sequence[Replica], program: Program) -> None:
+    """Write, all or none, what it takes to go on inside an epoch, in the place of what was left there before."""
+
+    def contents(i: int, replica: Replica) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+        run = replica.run
+        tensors, metadata = _contents(replica)
+        tensors |= {f"standing/{name}": tensor for name, tensor in program.standing(i).items()}
+        return store.within_path(run.experiment, run.seed, run.epochs), tensors, metadata
+
+    store.save_together(contents(i, replica) for i, replica in enumerate(replicas))
+    for replica in replicas:
+        _drop_withins(replica.run)
 
 
-def _drop_withins(run: Run, before: float) -> None:
+def _drop_withins(run: Run) -> None:
+    """Drop what was left inside epochs that the run has behind it."""
     for epoch, path in store.withins(run.experiment, run.seed).items():
-        if epoch < before:
+        if epoch < run.epochs:
             path.unlink()
 
 
@@ -477,6 +515,14 @@ def choose_device(name: str = "auto") -> str:
     return name
 
 
+def _made_ready(device: str) -> torch.device:
+    """The device, set to how this library computes on it."""
+    target = torch.device(device)
+    if target.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32 products: the GPU's fast ones
+    return target
+
+
 def require_bfloat16(device: torch.device) -> None:
     """Raise UserError for a device that would only imitate products in bfloat16, at many times their cost."""
     if device.type == "cuda":
@@ -501,7 +547,7 @@ def require_gpu(profile: Profile, device: str, allow_cpu: bool = False) -> None:
 
 def seconds_per_epoch(experiment: Experiment, device: str, pixels: int = 784) -> float:
     """Seconds that one epoch of 50 000 images would take here, from a few steps on random images."""
-    target, size, timed = torch.device(device), experiment.batch_size, 7
+    target, size, timed = _made_ready(device), experiment.batch_size, 7
     noise = np.random.default_rng(0)
     images = noise.integers(0, 256, (20 * size, pixels, 1), dtype=np.uint8)
     split = Split(images, (np.arange(len(images)) % 10).astype(np.uint8))

@@ -180,7 +180,7 @@ def _readme(project: book.Project) -> Iterator[str]:
         yield f"README.md cannot be read ({error})"
         return
     try:
-        block = book.results_block(claims.scorecard(project.published_results))
+        block = claims.markdown(claims.scorecard(project.published_results))
     except UserError:  # told of the file that it lies in
         return
     if book.with_results(text, block) != text:

@@ -167,12 +167,16 @@ def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> N
 
 def test_a_setting_that_was_changed_in_place_has_its_own_curve(parameters) -> None:
     chapter = Chapter.open(NAME, "A chapter", parameters)
-    chapter.train("nn_100", epochs=2)
+    (first,) = chapter.train("nn_100", epochs=2)
     changed_cell = changed(by_name("nn_100"), "nn_100", init_std=0.5)
     (run,) = chapter.train(changed_cell, epochs=1.0)
     assert run.epochs == 1
-    shown = chapter.series["nn_100"]["seed-0"]["test error"]
-    assert shown == pytest.approx(run.history["test error"], abs=1e-5)
+    curves = chapter.series["nn_100"]
+    for title, of in (("seed-0", first), (f"seed-0-{run.experiment.hash}", run)):
+        assert curves[title]["test error"] == pytest.approx(of.history["test error"], abs=1e-5)
+    for epochs in ("abc", [1], 0, True):
+        with pytest.raises(UserError, match=re.escape(f"{epochs!r} epochs; epochs are a whole")):
+            chapter.train("nn_100", epochs=epochs)
     with pytest.raises(UserError, match=r"seeds must be a list, \[3\]"):
         chapter.train("nn_100", seeds=3)
     with pytest.raises(UserError, match="there is no seed to train"):
@@ -235,13 +239,17 @@ def test_a_chapter_that_trains_nothing_asks_the_store_and_then_the_published_res
 def test_a_seed_trained_anew_has_a_curve_beside_the_first(
     parameters, tmp_path, monkeypatch
 ) -> None:
-    """A seed of one machine for one epoch and of another for two: neither curve takes the other's place."""
+    """A seed of one machine for one epoch and of another for two: no curve takes another's place.
+
+    Nor does that of a variant under the same name.
+    """
     chapter = Chapter.open(NAME, "A chapter", parameters)
     (run,) = chapter.train("nn_100", epochs=1)
     curve = {"epoch": [1, 2], "test error": [30.0, 20.0]}
     anew = run.provenance | {"started": "2026-01-01T00:00:00+00:00"}
     chapter._note(notebook.PublishedRun(run.experiment, run.seed, 2, curve, anew))
     chapter._note(notebook.PublishedRun(run.experiment, run.seed, 1, curve, anew))
+    (variant,) = chapter.train(changed(by_name("nn_100"), "nn_100", init_std=0.5), epochs=1)
     monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
     store.write_atomically(store.PUBLISHED / f"{NAME}.json", chapter.finish().read_bytes())
     again = Chapter.open(NAME, "A chapter", parameters)
@@ -250,6 +258,9 @@ def test_a_seed_trained_anew_has_a_curve_beside_the_first(
         told = {"epochs": epochs, "seeds": [0], "dataset": chapter.dataset}
         (shown,) = again.published(run.experiment, **told)
         assert shown.history["test error"] == errors
+    told["epochs"] = 1
+    (shown,) = again.published(variant.experiment, **told)
+    assert shown.history["test error"] == pytest.approx(variant.history["test error"], abs=1e-5)
 
 
 def test_a_claim_of_other_seeds_than_the_chapter_s_lacks_none(parameters) -> None:

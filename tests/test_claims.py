@@ -1,7 +1,9 @@
 """The ledger holds the paper's numbers, its bands refuse what is wrong, bad files are named."""
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -682,7 +684,23 @@ def test_a_key_given_twice_is_named(tmp_path, level):
         claims.evidence(tmp_path)
 
 
-def test_a_file_that_is_being_written_is_left_alone(tmp_path):
+def test_a_folder_of_results_that_cannot_be_read_is_no_folder_without_results(
+    tmp_path, monkeypatch
+):
+    assert claims.evidence(tmp_path / "nowhere") == {}
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot read .*file/results: Not a directory"):
+        claims.evidence(tmp_path / "file" / "results")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(UserError, match=rf"cannot read {tmp_path}: Permission denied"):
+        claims.scorecard(tmp_path)
+
+
+def test_a_hidden_file_is_left_alone(tmp_path):
     (tmp_path / ".07.json").write_text("{")
     assert claims.evidence(tmp_path) == {}
 

@@ -221,6 +221,8 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"codes": (Code("z", Gaussian(0)),)}, "a prior must be above 0"),
         ("fig2_gaussian", {"codes": (Code("z", Gaussian(2, std=0)),)}, "a prior must be above 0"),
         ("fig2_gaussian", {"codes": (Code("z", Gaussian("2")),)}, "z: dim must be int, not '2'"),
+        ("fig2_gaussian", {"codes": (Code("z", "gaussian"),)}, "z: prior must be Prior, not 'gau"),
+        ("fig2_gaussian", {"codes": (Code(3, Gaussian(2)),)}, "3: name must be str, not 3"),
         ("fig2_gaussian", {"noise_dim": -30}, "noise_dim and code_dim must be at least 1"),
         ("clusters_16", {"batch_size": 1}, "mini-batches of at least 2"),
         ("mnist_100", {"input_noise": math.nan}, "input_noise must be float, not nan"),

@@ -14,7 +14,7 @@ from aae_lib import draws, store
 from aae_lib.config import Experiment
 from aae_lib.draws import Draws, Recorder
 from aae_lib.engine import Program, epoch_generator, in_bfloat16
-from aae_lib.errors import UserError
+from aae_lib.errors import Diverged
 from aae_lib.experiments import EXPERIMENTS, by_name
 from aae_lib.phases import alone, encode
 
@@ -90,21 +90,64 @@ def test_company_resumed_to_the_bit(digits, runs, monkeypatch, tmp_path) -> None
             assert torch.equal(value, again.model.state_dict()[key]), key
 
 
-def test_one_that_diverges_costs_the_others_nothing(digits, runs, monkeypatch) -> None:
+def test_a_company_killed_while_it_saves_goes_on_as_one(
+    digits, runs, monkeypatch, tmp_path
+) -> None:
+    e, options = variant("mnist_100"), {"seeds": SEEDS, "together": True}
+    whole = fit_replicates(e, digits, epochs=2, **options)
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "killed"))
+    serialised, calls = store._serialised, []
+
+    def killed(*arguments: object) -> bytes:
+        calls.append(arguments)
+        if len(calls) == 5 * len(SEEDS) + 2:  # the second of its three files
+            raise SystemExit("killed")
+        return serialised(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(store, "_serialised", killed)
+        fit_replicates(e, digits, epochs=2, checkpoint_seconds=0, **options)
+    places = {
+        store.load(store.within_path(e.on(digits), s, 0))[0]["standing/position"] for s in SEEDS
+    }
+    assert {int(place) for place in places} == {5}
+    for run, again in zip(whole, fit_replicates(e, digits, epochs=2, **options), strict=True):
+        assert again.provenance["together"] == len(SEEDS)
+        for key, value in run.model.state_dict().items():
+            assert torch.equal(value, again.model.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_one_that_diverges_costs_the_others_nothing(
+    digits, runs, monkeypatch, capsys, together: bool
+) -> None:
     e = variant("fig2_gaussian")
     costs = Program.costs
 
     def one_bad(self: Program) -> list[dict[str, float]]:
-        return [
-            c | ({"reconstruction": float("nan")} if i == 1 else {})
-            for i, c in enumerate(costs(self))
-        ]
+        bad = {1: {"reconstruction": float("nan")}}
+        return [c | bad.get(s, {}) for s, c in zip(self.seeds, costs(self), strict=True)]
 
     monkeypatch.setattr(Program, "costs", one_bad)
-    with pytest.raises(UserError, match="seed 1 diverged in epoch 1: reconstruction is not finite"):
-        fit_replicates(e, digits, seeds=SEEDS, epochs=2, together=True)
-    saved = {seed: list(store.checkpoints(e.on(digits), seed)) for seed in SEEDS}
-    assert saved == {0: [1], 1: [], 5: [1]}
+    told = "seed 1 diverged in epoch 1: reconstruction is not finite"
+    for _ in range(2):  # asked again, it is no different
+        with pytest.raises(Diverged, match=told) as raised:
+            fit_replicates(e, digits, seeds=(1, 0, 5), epochs=2, together=together)
+        assert raised.value.seeds == [1]
+        saved = {seed: list(store.checkpoints(e.on(digits), seed)) for seed in SEEDS}
+        assert saved == {0: [1, 2], 1: [], 5: [1, 2]}
+        assert f"{told}" in capsys.readouterr().err
+
+
+def test_every_seed_that_diverges_is_named(digits, runs, monkeypatch) -> None:
+    e = variant("fig2_gaussian")
+    costs = Program.costs
+    monkeypatch.setattr(
+        Program, "costs", lambda self: [c | {"reconstruction": float("inf")} for c in costs(self)]
+    )
+    with pytest.raises(Diverged, match=r"(?s)seed 0 diverged.*\n.*seed 5 diverged") as raised:
+        fit_replicates(e, digits, seeds=(0, 5), epochs=2)
+    assert raised.value.seeds == [0, 5]
 
 
 def test_what_a_captured_iteration_reads_and_writes_stays_in_its_place(digits) -> None:

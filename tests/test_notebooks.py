@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import yaml
 from materials import remote_addresses, write_digits, write_svhn
 from scipy.io import savemat
 
@@ -401,6 +402,24 @@ def test_the_conclusion_runs_after_all_other_chapters(tmp_path: Path):
     assert sorted(Path(job.split()[0]).stem for job in jobs) == sorted(CHAPTERS)
 
 
+def test_the_book_s_profile_for_a_cluster_plans_the_sweep_that_it_names(tmp_path: Path):
+    page = (REPOSITORY / "book" / "how_to_rerun.md").read_text()
+    profile = yaml.safe_load(re.search("```yaml\n(.*?)```", page, flags=re.DOTALL)[1])
+    # Without these the same command does not go on where Snakemake itself was killed.
+    assert profile["rerun-incomplete"] and profile["nolock"]
+    for name in "executor", "slurm-requeue":  # of its plugin, which only `make tools` adds
+        del profile[name]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
+    target = re.search(r"--profile cluster --dry-run (\S+)", page)[1]
+    done = planned(
+        *("--directory", str(tmp_path / "state"), "--profile", str(tmp_path), target),
+        AAE_BUILD=str(tmp_path / "build"),
+        AAE_RUNS=str(tmp_path / "runs"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"rule {target}:" in done.stdout + done.stderr
+
+
 def test_on_a_gpu_all_seeds_of_an_experiment_are_one_job(tmp_path: Path):
     done = planned(
         *("--directory", str(tmp_path / "state")),
@@ -411,7 +430,7 @@ def test_on_a_gpu_all_seeds_of_an_experiment_are_one_job(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     jobs = re.findall("^rule train_(.*):$", text, flags=re.MULTILINE)
-    assert sorted(jobs) == sorted({f"{n}_0_1_2" for ns in CHAPTERS.values() for n in ns})
+    assert sorted(jobs) == sorted({f"{n}_0_to_2" for ns in CHAPTERS.values() for n in ns})
     assert text.count("--seeds 0,1,2") == len(jobs)
 
 

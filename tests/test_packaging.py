@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,12 @@ def test_make_alone_lists_every_target():
     phony = re.search(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE).group(1)
     assert set(phony.split()) == targets
     assert make("help").stdout == shown
+
+
+def test_clean_removes_folders_of_the_build_alone_whatever_it_is_called():
+    shown = make("-n", "clean", AAE_BUILD="/scratch/my runs").stdout
+    command = next(line for line in shown.splitlines() if line.startswith("rm "))
+    assert shlex.split(command) == ["rm", "-rf", "/scratch/my runs/html", "/scratch/my runs/source"]
 
 
 def test_a_chapter_without_a_gpu_can_be_insisted_on():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import math
 import os
@@ -383,6 +384,15 @@ def test_a_disk_that_refuses_gets_one_message(digits, runs, monkeypatch) -> None
     with pytest.raises(UserError, match="No space left on device"):
         fit(small("fig2_gaussian"), digits, seed=0, epochs=1)
     assert [p.name for p in runs.rglob("*") if p.is_file()] == ["lock"]
+
+
+def test_a_run_store_that_cannot_be_read_gets_one_message(digits, runs, monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(UserError, match=r"cannot read .*seed-0: Permission denied.*AAE_RUNS"):
+        fit(small("fig2_gaussian"), digits, seed=0, epochs=1)
 
 
 def test_a_wrong_device_is_refused() -> None:
