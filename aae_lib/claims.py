@@ -370,7 +370,7 @@ _READERS = {field.name: _SPECIAL.get(field.name, _text) for field in fields(Clai
 def _results_files(folder: Path) -> list[Path]:
     """The results files of a folder, or `folder` itself if it is one; none where there is no such folder.
 
-    Raises UserError for one that cannot be read, which `Path.rglob` would pass over.
+    Raises UserError for one that cannot be read, which `Path.rglob` would pass over, as it does one inside.
     """
     if folder.is_file():
         return [folder]

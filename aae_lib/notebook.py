@@ -193,7 +193,7 @@ class Chapter:
             **run.provenance,
         })  # fmt: skip
         curves = self.series.setdefault(name, {})
-        # A variant under the same name has a curve of its own, and so has the same seed trained anew, say elsewhere.
+        # A variant under the same name has a curve of its own; the same seed trained anew, say elsewhere, too.
         title = f"seed-{seed}"
         if earlier and own != earlier[0]["hash"]:
             title += f"-{own}"

@@ -495,7 +495,7 @@ _ADVERSARIAL = Said("initial rate 0.1, momentum 0.1", Rates(0.1, 0.1))
 _RECONSTRUCTION = Said("initial rate 0.01, momentum 0.9", Rates(0.01, 0.9))
 _THOUSAND = {"layers": Said("two", 2), "hidden": Said("1000", 1000)}
 _RELU = {"activation": Said("ReLU", "ReLU")}
-_HALF_SQUARED = Said("half the Euclidean error", "gaussian")
+_HALF_SQUARED = Said("half the Euclidean error")
 _TENTH = Said("each step divides by ten", 0.1)
 _NO_OTHER = Said("no other dropout, ℓ2 weight decay or Gaussian noise", "none")
 _DETERMINISTIC = Said("deterministic, from there on", "deterministic", "§2")
@@ -544,21 +544,20 @@ PAPER = (
         "layers": Said("all labels: the same architecture", {"nn_all": 2}),
         "hidden": Said("all labels: the same architecture", {"nn_all": 1000}),
         "labels": Said("100, 1000 or all", {"nn_100": 100, "nn_1000": 1000, "nn_all": "all"}, "Table 2"),
-        "input_dropout": Said("dropout, no rate given"), "hidden_dropout": Said("dropout, no rate given"),
+        "input_dropout": Said("all labels: dropout, no rate given"),
+        "hidden_dropout": Said("all labels: dropout, no rate given"),
     }),
     Section("A.2.2: semi-supervised, SVHN", "A.2.2", "A.2.2", "07_semi_supervised", {
-        "codes": Said(
-            "y: Categorical of 10; z: 20 dimensions", {"svhn_1000": _classes_and_style(10, 20)}
-        ),
+        "codes": Said("y: Categorical of 10; z: 20 dimensions", _classes_and_style(10, 20)),
         "posterior": _DETERMINISTIC,
         "standardise": Said("mean and standard deviation of each dimension over the training set", True),
         "output": Said("linear", "linear"),
         "batch_norm": Said("all autoencoder layers, softmax and linear heads and output included", "autoencoder"),
-        "labels": Said("1000", {"svhn_1000": 1000}),
+        "labels": Said("1000", 1000),
         "choice": Said("at random, evenly over the classes", "at random, evenly over the classes"),
-        "reconstruction": Said("initial rate 0.0001, momentum 0.9", {"svhn_1000": Rates(0.0001, 0.9)}),
-        "adversarial": Said("initial rate 0.01, momentum 0.1", {"svhn_1000": Rates(0.01, 0.1)}),
-        "supervised": Said("initial rate 0.1, momentum 0.9", {"svhn_1000": Rates(0.1, 0.9)}),
+        "reconstruction": Said("initial rate 0.0001, momentum 0.9", Rates(0.0001, 0.9)),
+        "adversarial": Said("initial rate 0.01, momentum 0.1", Rates(0.01, 0.1)),
+        "supervised": Said("initial rate 0.1, momentum 0.9", Rates(0.1, 0.9)),
         "input_noise": Said("none", 0.0), "input_dropout": Said("20 %", 0.2), "hidden_dropout": Said("none", 0.0),
         "weight_decay": _NO_OTHER,
         "epochs": Said("1000", 1000), "milestones": Said("after 250 epochs", (250,)), "decay": _TENTH,

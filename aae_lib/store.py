@@ -125,7 +125,7 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
 def save_together(
     checkpoints: Iterable[tuple[Path, dict[str, Tensor], dict[str, Any]]],
 ) -> None:
-    """Write several as `save` does one: all of them are there or none. Only one at a time is held in memory."""
+    """Write several as `save` does one: none is there before all are written. One at a time is held in memory."""
     files = ((path, _serialised(tensors, metadata)) for path, tensors, metadata in checkpoints)
     write_together(files, "set AAE_RUNS elsewhere")
 

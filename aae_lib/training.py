@@ -137,37 +137,34 @@ def fit_replicates(
         require_bfloat16(target)
     if together is None:
         together = target.type == "cuda"
-    waiting, done, lost = [*dict.fromkeys(seeds)], {}, []
-    while waiting:
-        group = [
-            _replica(experiment, dataset, seed, target, bfloat16)
-            for seed in (waiting if together else waiting[:1])
-        ]
+    done: dict[int, Run] = {}
+    lost: dict[int, str] = {}  # seeds that diverged, with what is to be said of them
+    while waiting := [seed for seed in dict.fromkeys(seeds) if seed not in {**done, **lost}]:
+        group = waiting if together else waiting[:1]
         try:
-            _finish(group, dataset, epochs, quiet, checkpoint_seconds)
-            done |= {replica.run.seed: replica.run for replica in group}
+            done |= _finished(
+                [_replica(experiment, dataset, seed, target, bfloat16) for seed in group],
+                *(dataset, epochs, quiet, checkpoint_seconds),
+            )
         except Diverged as error:
-            lost.append(error)
-        gone = {*done, *(seed for error in lost for seed in error.seeds)}
-        waiting = [seed for seed in waiting if seed not in gone]
-        if lost and waiting:
-            print(f"warning: {lost[-1]} The other seeds go on.", file=sys.stderr)
+            lost |= dict.fromkeys(error.seeds, str(error))
+            if len(waiting) > len(error.seeds):
+                print(f"warning: {error} The other seeds go on.", file=sys.stderr)
     if lost:
-        told = "\n".join(str(error) for error in lost)
-        raise Diverged(told, [seed for error in lost for seed in error.seeds])
+        raise Diverged("\n".join(dict.fromkeys(lost.values())), lost)
     for run in done.values():
         run.model.eval()
     return [done[seed] for seed in seeds]
 
 
-def _finish(
+def _finished(
     group: Sequence[Replica],
     dataset: Dataset,
     epochs: float,
     quiet: bool,
     checkpoint_seconds: float,
-) -> None:
-    """Bring replicas of one experiment to `epochs`, those that stand at the same step as one program.
+) -> dict[int, Run]:
+    """Runs by seed: replicas of one experiment at `epochs`, those that stand at the same step taken on as one program.
 
     Raises Diverged once all that go on beside the diverged one have left a checkpoint.
     """
@@ -185,6 +182,7 @@ def _finish(
         for (start, _), level in groupby(missing, key=Replica.place):
             if start < epochs:
                 _train(list(level), dataset, epochs, quiet, checkpoint_seconds)
+    return {replica.run.seed: replica.run for replica in group}
 
 
 @dataclass
@@ -418,7 +416,7 @@ def _contents(replica: Replica) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _save(replicas: Sequence[Replica]) -> None:
     """Write checkpoints, all or none, then drop what they continue, unless that is one to keep.
 
-    So a kill leaves those of one program at one place, from where they go on as one.
+    So a kill while they are written leaves those of one program at one place, from where they go on as one.
     """
     runs = [replica.run for replica in replicas]
     paths = [store.checkpoint_path(run.experiment, run.seed, run.epochs) for run in runs]

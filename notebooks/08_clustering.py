@@ -410,6 +410,7 @@ chapter.against_the_paper("table3.")
 # 5. **One dropped-out mini-batch per iteration: the paper is silent.** The same pixels are missing in the reconstruction and in the regularisation phase; the target of the reconstruction is the whole image.
 # 6. **Softmax, not one-hot, in training.** As in chapter 7, decoder and discriminator get the softmax output; the paper's text speaks of a one-hot vector. Heads are decoded from exact one-hot vectors.
 # 7. **Ties of the protocol: the paper is silent.** Where several validation images give a cluster the same largest probability, which happens once the softmax rounds to 1, the first of them names it.
+# 8. **The reconstruction cost: "half the Euclidean error".** As in chapter 7, half the squared error, summed over the pixels. Effect: not measured here.
 
 # %% [markdown]
 # ## Exercises

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from weakref import ref
 
 import pytest
 import torch
@@ -136,7 +138,25 @@ def test_one_that_diverges_costs_the_others_nothing(
         assert raised.value.seeds == [1]
         saved = {seed: list(store.checkpoints(e.on(digits), seed)) for seed in SEEDS}
         assert saved == {0: [1, 2], 1: [], 5: [1, 2]}
-        assert f"{told}" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert said.count(f"warning: {e.name} {told}") == said.count("The other seeds go on") == 1
+
+
+def test_what_diverged_holds_no_memory_while_the_others_go_on(digits, runs, monkeypatch) -> None:
+    e = variant("fig2_gaussian")
+    costs, programs = Program.costs, []
+
+    def first_bad(self: Program) -> list[dict[str, float]]:
+        gc.collect()
+        assert [program() for program in programs] == [None] * len(programs)
+        programs.append(ref(self))
+        bad = {0: {"reconstruction": float("nan")}}
+        return [c | bad.get(s, {}) for s, c in zip(self.seeds, costs(self), strict=True)]
+
+    monkeypatch.setattr(Program, "costs", first_bad)
+    with pytest.raises(Diverged):
+        fit_replicates(e, digits, seeds=(0, 5), epochs=2, together=True)
+    assert len(programs) == 2
 
 
 def test_every_seed_that_diverges_is_named(digits, runs, monkeypatch) -> None:
