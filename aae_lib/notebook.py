@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from IPython.display import HTML, Markdown
+from IPython.display import HTML, Markdown, display
 
 from aae_lib import claims, data, figures, mat, pages, store
 from aae_lib.config import MOST_SEEDS, Experiment, Profile, profile
@@ -106,6 +106,10 @@ class Chapter:
         dataset = chosen.dataset(parameters["data"])
         seeds = list(range(parameters["seed"], parameters["seed"] + count))
         device = choose_device(parameters["device"])
+        if parameters["data"] != "mnist":
+            note = f" ({dataset.note.rstrip('.')})" if dataset.note else ""
+            told = f"*Images of {dataset.name}{note} in the place of MNIST's, of which the paper's numbers are.*"
+            display(Markdown(told))
         return cls(name, title, chosen, seeds, device, dataset, parameters)
 
     def train(

@@ -31,7 +31,7 @@
 # **You need** chapter 2 for the AAE; chapter 3 for its two rivals.
 #
 # **Run time.** {glue:text}`run-time` of training on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`, up to {glue:text}`most-samples` samples); `aae doctor` says what each profile would take on your
-# machine. Ten million samples of one model take about 20 minutes on two cores. The run that this page shows stops at a million; a further execution, its first seed trained anew on a processor, drew ten million, and its numbers stand under *Against the paper*.
+# machine. Ten million samples of one model take about 20 minutes on two cores. The published run stops at a million; a further execution, its first seed trained anew on a processor, drew ten million, and its numbers stand under *Against the paper*.
 
 # %% [markdown]
 # ## The idea
@@ -252,7 +252,7 @@ pd.DataFrame(
 # %% [markdown]
 # ## The estimate
 #
-# One stream of samples per model. On its way it is asked for the estimate at several numbers of samples, for the ten widths; for the ablation below its first 10 000 samples are asked for those that the GMMN paper used, too. Estimates are kept beside the run in the run store: one that was
+# One stream of samples per model. On its way it is asked for the estimate at several numbers of samples, for the ten widths; for the ablation below, its first 10 000 samples are asked with the GMMN paper's widths, too. Estimates are kept beside the run in the run store: one that was
 # stopped goes on where it was, one that is there is not made again.
 
 # %% tags=["remove-stderr"]
@@ -397,7 +397,7 @@ pd.DataFrame(
 # %% [markdown]
 # The width is the best for *validation* images, so the difference may be negative by a little on the test images.
 #
-# **The paper's two columns are nearer to each other than these.** From 10 000 samples to ten million its AAE gains {glue:text}`paper-gain-aae` nats for each factor of ten and its GAN {glue:text}`paper-gain-gan`. With the width chosen anew, this run's AAE gains {glue:text}`gain-aae` for each factor of ten from 10 000 to {glue:text}`most-samples` and its GAN
+# **In the published run the AAE gains more by samples than the paper's two columns say.** From 10 000 samples to ten million its AAE gains {glue:text}`paper-gain-aae` nats for each factor of ten and its GAN {glue:text}`paper-gain-gan`. With the width chosen anew, this run's AAE gains {glue:text}`gain-aae` for each factor of ten from 10 000 to {glue:text}`most-samples` and its GAN
 # {glue:text}`gain-gan`; with one width {glue:text}`gain-aae-kept` and {glue:text}`gain-gan-kept`. So a number of the second column may be passed with far fewer samples than the paper drew, and says less about the model than about how the width was chosen, which the paper leaves open.
 #
 # ## Figure 5b and the TFD columns. {glue:text}`faces-shown`
@@ -537,7 +537,7 @@ def score_of(images):
 
 stand_in_scores = {title: score_of(images) for title, images in standing_in.items()}
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What scores what: ten images of each source, in order of its Parzen estimate with 10 000 samples (centroids: a tenth of the training images), first seed. What to see: where real digits stand in this order, and that what stands above them is smoother, not truer.", "name": "fig-theis"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What scores what: ten images of each source, in order of its Parzen estimate with at most 10 000 samples (centroids: a tenth of the training images), first seed. What to see: where real digits stand in this order, and that what stands above them is smoother, not truer.", "name": "fig-theis"}}
 ranking = {title: (s, standing_in[title][:10]) for title, s in stand_in_scores.items()}
 ranking |= {title: (score(title), draw(runs[title][0], 10)) for title in names}
 ranking = dict(sorted(ranking.items(), key=lambda item: -item[1][0].mean))
@@ -587,6 +587,8 @@ pd.DataFrame(
 # The printed ± says how well the mean over test images is known. It does not cover the choice of the grid, nor another set of samples, nor another training run; two rows of Table 1 that differ by a few nats are not told apart.
 #
 # ## Against the paper
+#
+# In the table below ± is another one: the standard deviation over seeds.
 
 # %% tags=["hide-input"]
 chapter.against_the_paper("table1.", "fig5.mnist")
@@ -602,7 +604,7 @@ chapter.against_the_paper("table1.", "fig5.mnist")
 # *GMMN + AE* is reproduced by a hair: 259, 260 and 256 nats where the band begins at 258. Other seeds might have missed it.
 #
 # *Ten million samples*, one seed (`-p replicates 1 -p samples 10000000`): with the width chosen anew on validation images the AAE has 525 nats where the paper prints 427, and the GAN 354 for 386. With the width that was best for 10 000 samples they have 462 and 279. A number so much *above* the paper's, of a model that is below it at 10 000, asks for a mistake of ours. We looked: the formula
-# written out in double precision, with ten million other samples and none of this library's estimator, gives the first twenty test images 556.0 nats in the mean where the library gives 554.4 (0.129 wide; single images differ by tens of nats, with other samples). So the two columns of the paper do not fit one of our procedures: its AAE gains 29 nats for each factor of ten, ours 73 with the better width and 52 with one for all.
+# written out in double precision, with ten million other samples and none of this library's estimator, gives the first twenty test images 556.0 nats in the mean where the library gives 554.4 (0.129 wide; single images differ by tens of nats, with other samples). So the two columns of the paper fit no single procedure of ours: its AAE gains 29 nats for each factor of ten, ours 73 with the better width and 52 with one for all.
 # Along an eight-dimensional manifold ten times as many samples come nearer by a quarter; of the whole distance, most of which lies off it, a tenth is enough for 73 nats by equation {eq}`eq-parzen-distance`. Such gains are to be expected; a window wider than the best makes them smaller. The paper does not say which width it took. The ranking holds at every number of samples.
 
 # %% [markdown]
@@ -684,8 +686,8 @@ chapter.against_the_paper("table1.", "fig5.mnist")
 # %% [markdown]
 # ## Summary
 #
-# With 10 000 samples, first seed, the AAE has {glue:text}`aae-10k` nats after {glue:text}`epochs`, the GAN {glue:text}`gan-10k` and GMMN + AE {glue:text}`gmmn-10k`; with {glue:text}`most-samples` samples the AAE has {glue:text}`aae-most` and the GAN {glue:text}`gan-most`. The AAE's samples lie {glue:text}`copy-ratio` times as far
-# from the training images as test images do. And ten thousand real images have {glue:text}`real-score`, out of focus {glue:text}`blurred-score`: the measure is a distance to the nearest sample, which smooth pictures shorten.
+# With 10 000 samples, first seed, the AAE has {glue:text}`aae-10k` nats after {glue:text}`epochs`; beside it the GAN has {glue:text}`gan-10k` and GMMN + AE {glue:text}`gmmn-10k`; with {glue:text}`most-samples` samples the AAE has {glue:text}`aae-most` and the GAN {glue:text}`gan-most`. The AAE's samples lie {glue:text}`copy-ratio` times as far
+# from the training images as test images do. And real images, at most ten thousand of them, have {glue:text}`real-score`, out of focus {glue:text}`blurred-score`: the measure is a distance to the nearest sample, which smooth pictures shorten.
 
 # %% tags=["remove-cell"]
 note = f" ({portraits.note})" if portraits and portraits.note else ""

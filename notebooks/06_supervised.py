@@ -594,7 +594,7 @@ chapter.against_the_paper("fig7.")
 # %% [markdown]
 # ## Summary
 #
-# Tell the decoder the label, and the code need not hold it; here it may hold much of it all the same. After {glue:text}`epochs`, mean over {glue:text}`seeds`: the judge finds the digit that was asked for in {glue:text}`agreement` % of images decoded from codes of the prior
+# Tell the decoder the label, and the code need not hold it; here it may hold much of it all the same. After {glue:text}`epochs` ({glue:text}`seeds`): the judge finds the digit that was asked for in {glue:text}`agreement` % of images decoded from codes of the prior
 # (and is right about {glue:text}`judge` % of real test images); slants of different digits with one code correlate at {glue:text}`style`; and a linear probe reads the label from {glue:text}`probe` % of test codes, where guessing would
 # give {glue:text}`guessing` %. Nothing in the costs forbids the label in the code; that is left to the room that there is for it.
 

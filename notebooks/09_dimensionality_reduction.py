@@ -42,8 +42,8 @@
 # r = y\,W_C + z , \qquad y \in \mathbb{R}^m \text{ the class}, \quad z \in \mathbb{R}^n \text{ the style.}
 # $$ (eq-representation)
 #
-# The decoder sees $r$ alone. The adversaries are those of chapter 7: $y$ has to look one-hot, so that $y\,W_C$ is one of the heads, and $z$ like a standard Gaussian, so that images lie around their head
-# in a round cloud, without holes or islands. That is what plain autoencoders lack, whose codes of similar images may lie anywhere: the paper calls it fracturing of the manifold.
+# The decoder sees $r$ alone. The adversaries are those of chapter 7: $y$ has to look one-hot, so that $y\,W_C$ is one of the heads, and $z$, over all classes together, like a standard Gaussian, so that images lie around their head
+# without holes or islands, and in a round cloud as far as the style does not depend on the class. That is what plain autoencoders lack, whose codes of similar images may lie anywhere: the paper calls it fracturing of the manifold.
 #
 # The heads may be learned with the rest. But nothing so far keeps two of them apart, so a cost is added that pushes heads away from each other as long as they are nearer than a threshold $\eta$:
 #
@@ -163,7 +163,7 @@ def names_of(run):
     return statistics.cluster_names(q, torch.as_tensor(validation.labels).long()), q.argmax(0)
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 11 again: test images coloured by digit, first seed; in white discs the cluster heads, with the digits that they stand for (\u2013: no test image lies in that cluster). a: 2-D, 1000 labels; b: 2-D, 100 labels; c: 2-D, 20 clusters, no labels; d: 10-D, 100 labels, drawn by the linear map that puts the heads on a circle. What to see: whether clouds have one colour, how round they are, and in c which digits have several.", "name": "fig-embeddings"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 11 again: test images coloured by digit, first seed; in white discs the cluster heads, with the digits that they stand for (\u2013: no test image lies in that cluster). a and b: 2-D, 1000 and 100 labels; c: 2-D, 20 clusters, no labels; d: 100 labels, in as many dimensions as there are classes, drawn by the linear map that puts the heads on a circle. What to see: whether clouds have one colour, how round they are, and in c which digits have several.", "name": "fig-embeddings"}}
 settings = {
     "a": f"a: 2-D, {panels['a'][0].experiment.labels} labels",
     "b": f"b: 2-D, {panels['b'][0].experiment.labels} labels",
@@ -422,7 +422,7 @@ figures.codes(
 # * **$\eta$ sets the overlap, and with it whether the picture can be read.** Equation {eq}`eq-overlap`, the last column, is for one neighbour at exactly $\eta$; the measured overlap counts all neighbours at the distances that came out, and images of which the model is not sure. Without repulsion
 #   some heads end close together, and nothing but the colours tells their clouds apart.
 # * **The repulsion is quick, and then silent.** Its force does not fade with the distance, so some hundred steps for each unit of $\eta$ bring ten heads there; from then on the cost is zero and has no say in anything else. The table has its mean over the last epoch, whose first steps may still be on the way: a value far from zero means that the run is too short for that $\eta$.
-# * **$\eta$ is no knob for the error.** That is the error of $y$, which the labels teach wherever the heads are. One seed of each is no ground to read an order into the errors of the table: three seeds of panel a, with chapter 7's encoder, lay up to 0.2 points apart, and so do these.
+# * **$\eta$ is no knob for the error.** That is the error of $y$, which the labels teach wherever the heads are. One seed of each is no ground to read an order into the errors of the table: three seeds of panel a, with chapter 7's encoder, lay up to 0.2 points apart, and so do the published ones.
 # * **Too much costs room only.** Twice and a half the distance hardly lowers the overlap: what is left at six are images of which $y$ is unsure, and no distance moves those. The plane between the clouds, where the decoder was never taught anything, meanwhile grows with $\eta^2$.
 #
 # ## A second ablation: what moves a cloud that sits at the wrong head?
@@ -468,7 +468,7 @@ pd.DataFrame([game(title, run) for title, run in moved.items()]).style.hide(axis
 # * **Chapter 7's encoder is free to be sure.** Its softmax soon is as one-hot as the prior, and the adversary cannot tell them apart: its cost is near $2\ln2 = 1.39$. The labelled images are right, and their cost is spent. Nothing is left that would move a cloud, wherever it happens to lie.
 # * **Batch norm and larger weights** make the first steps those of a clustering, chapter 8's, and the game begins. One does not do without the other: larger weights alone diverge, and batch norm alone changes nothing (point 5).
 # * **Heads that learn no scale and no shift** give each of $y$'s ten numbers mean 0 and variance 1 over a mini-batch. No class can take in much more than its share, so that two clouds at one head push each other out. This is the largest step.
-# * **But then the discriminator wins.** By equation {eq}`eq-ceiling` such a softmax is sure of nothing beyond 0.76, which is easily told from one-hot. Halving the temperature lifts that ceiling to 0.99. The error hardly changes; but the game is closer, and the labels can be learned. (The first row was begun with products in [bfloat16](../speed.md), as the others, and went on in single precision: a tenth of a point is nothing here.)
+# * **But then the discriminator wins.** By equation {eq}`eq-ceiling` such a softmax is sure of nothing beyond 0.76, which is easily told from one-hot. Halving the temperature lifts that ceiling to 0.99. The error hardly changes; but the game is closer, and the labels can be learned. (In the published run the first row was begun with products in [bfloat16](../speed.md), as the others, and went on in single precision: a tenth of a point is nothing here.)
 #
 # ## Against the paper
 
@@ -601,8 +601,8 @@ chapter.against_the_paper("fig11.")
 # ## Summary
 #
 # A class becomes a place and a style the way around it, so that a classifier's code can be drawn, and decoded. After {glue:text}`epochs` of the paper's schedule the test errors of the four embeddings are
-# {glue:text}`error-a` % (1000 labels), {glue:text}`error-b` % (100), {glue:text}`error-c` % (none) and {glue:text}`error-d` % (100, ten dimensions), means over {glue:text}`seeds`. The threshold of the repulsion follows from the
-# prior's width: six standard deviations would keep all but about a thousandth of each cloud on its own side of every neighbour. Two to three per cent are on the wrong side in the plane: images of which the class is unsure lie between heads.
+# {glue:text}`error-a` % (1000 labels), {glue:text}`error-b` % (100), {glue:text}`error-c` % (none) and {glue:text}`error-d` % (100, a dimension for each class); {glue:text}`seeds`. The threshold of the repulsion follows from the
+# prior's width: six standard deviations would keep all but about a thousandth of each cloud on its own side of any one neighbour. In the published run two to three per cent are on the wrong side in the plane: images of which the class is unsure lie between heads.
 
 # %% tags=["remove-cell"]
 for panel, rows in measured.items():

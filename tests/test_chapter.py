@@ -57,6 +57,14 @@ def test_a_wrong_parameter_is_refused_in_one_message(parameters, changes, messag
     assert len(caught.value._render_traceback_()) == 1
 
 
+def test_images_in_mnist_s_place_are_named_with_their_note(parameters, monkeypatch) -> None:
+    shown = []
+    monkeypatch.setattr(notebook, "display", shown.append)
+    Chapter.open(NAME, "A chapter", parameters)
+    (line,) = shown
+    assert "Images of digits (Synthetic blobs, for tests) in the place of MNIST's" in line.data
+
+
 def test_a_parameter_that_was_deleted_is_named(parameters) -> None:
     del parameters["device"]
     with pytest.raises(UserError, match="there is no parameter 'device'"):
