@@ -280,19 +280,22 @@ class Experiment:
                 raise UserError(f"{self.name}: {need}.")
 
     def on(self, dataset: Dataset) -> Experiment:
-        """This experiment on `dataset`: keyed by it, and with as many classes where it learns to classify."""
+        """This experiment on `dataset`: keyed by it, and with as many classes."""
+        return replace(self.with_classes(dataset.classes), data=dataset.identity)
+
+    def with_classes(self, classes: int) -> Experiment:
+        """This experiment for images of `classes` classes, where it learns of classes."""
 
         def fitted(prior: Prior) -> Prior:
             if self.discriminator_label:  # a component or a stretch for each class
-                return replace(prior, parts=dataset.classes)
+                return replace(prior, parts=classes)
             # Where W_C is a multiple of the identity (§7), z has a dimension for each class too.
             follows = isinstance(prior, Categorical) or self.head_scale is not None
             if self.supervised and follows:
-                return replace(prior, dim=dataset.classes)
+                return replace(prior, dim=classes)
             return prior
 
-        codes = tuple(replace(c, prior=fitted(c.prior)) for c in self.codes)
-        return replace(self, data=dataset.identity, codes=codes)
+        return replace(self, codes=tuple(replace(c, prior=fitted(c.prior)) for c in self.codes))
 
     def code(self, name: str) -> Code:
         """The code called `name`. Raises KeyError if there is none."""

@@ -713,6 +713,7 @@ def architecture(experiment: Experiment, *, pixels: int = 784, classes: int = 10
             f"figures.architecture draws one or two codes; '{experiment.name}' has "
             f"{len(experiment.codes)}."
         )
+    experiment = experiment.with_classes(classes)
     diagram = _Diagram()
     codes = _draw_encoder(diagram, experiment, pixels)
     if experiment.reconstruction:

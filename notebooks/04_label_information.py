@@ -289,8 +289,8 @@ pd.DataFrame(rows).sort_values("prior", kind="stable").style.hide(axis="index").
 )
 
 # %% [markdown]
-# Where do codes of the roll go astray? Below, the share of codes at each number of stretches from their own, of images whose label the discriminator was told and of others. One stretch is mostly the roll's own noise at a border. What costs rank correlation are the distant ones: five or six stretches away is the neighbouring
-# winding, or a digit that looks alike, such as a nine among the fours. Where they are rare among labelled images and common among the others, the encoder has learned its labelled images by heart more than what their classes look like.
+# Where do codes of the roll go astray? Below, the share of codes at each number of stretches from their own, of images whose label the discriminator was told and of others. One stretch is mostly the roll's own noise at a border. What costs rank correlation are the distant ones: the neighbouring
+# winding is three to seven stretches away, according to where one stands, and a digit that looks alike may be as far: a nine among the fours is five. Where they are rare among labelled images and common among the others, the encoder has learned its labelled images by heart more than what their classes look like.
 
 # %% tags=["hide-input"]
 resident = engine.Images.of(chapter.dataset, walker.experiment, walker.seed, torch.device("cpu"))
@@ -358,7 +358,7 @@ pd.DataFrame([
     {"setting": title, **measure(compared[title], prior_of(run))} for title, run in ablation.items()
 ]).style.hide(axis="index").format(precision=1)  # fmt: skip
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test codes of the three, first seed, after at most eight epochs. What to see: how many colours share a component, and how much the same ten thousand labels do when each mini-batch shows more of them.", "name": "fig-ablation-4"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test codes of the three, first seed, after at most eight epochs. What to see: how many colours share a component, and how much the same labels do when each mini-batch shows more of them.", "name": "fig-ablation-4"}}
 figures.codes(
     [(title, z.numpy(), labels.numpy()) for title, z in compared.items()], limit=3.6, columns=3
 )

@@ -497,13 +497,14 @@ def test_architecture_has_the_adversaries_labels_and_costs_of_its_configuration(
 
 
 @every_model
-def test_architecture_prints_the_layer_sizes_of_the_model_that_is_trained(experiment):
+@pytest.mark.parametrize("classes", [10, 5])
+def test_architecture_prints_the_layer_sizes_of_the_model_that_is_trained(experiment, classes):
     torch = pytest.importorskip("torch")
     from aae_lib.model import AdversarialAutoencoder
 
     e = replace(experiment, hidden=8, layers=2)
-    model = AdversarialAutoencoder(e, 784, 10, torch.Generator().manual_seed(0))
-    figure = figures.architecture(e)
+    model = AdversarialAutoencoder(e.with_classes(classes), 784, classes, torch.Generator())
+    figure = figures.architecture(e, classes=classes)
 
     def printed(box: str) -> list[int]:
         lines = [line for line in lines_of(figure, box) if "→" in line]
