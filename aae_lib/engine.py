@@ -369,20 +369,24 @@ class Program:
     def _capture(self) -> None:
         """Record one iteration as a CUDA graph."""
         graph = torch.cuda.CUDAGraph()
-        for generator in self.generators:
-            graph.register_generator_state(generator)
         torch.cuda.synchronize(self.device)
-        stream = torch.cuda.Stream(self.device)  # by default it would be one of the first GPU
-        with torch.cuda.device(self.device), torch.cuda.graph(graph, stream=stream):
-            self._iterate()
+        # Of this device: the default is the first GPU's. And a new one for each capture: what cuBLAS keeps for a stream
+        # may be freed with the graph that was captured on it.
+        stream = torch.cuda.Stream(self.device)
+        with torch.cuda.device(self.device):
+            for generator in self.generators:  # which allocates on the current device
+                graph.register_generator_state(generator)
+            with torch.cuda.graph(graph, stream=stream):
+                self._iterate()
         self.graph = graph
 
 
 def in_bfloat16(each: Each, device: torch.device) -> Each:
     """`each`, with hidden layers in bfloat16: what they multiply, return and pass back has eight significant bits.
 
-    Parameters, their updates, what a network returns and every cost keep float32, as do the sums inside a product.
-    Each cost rounds its parameters anew: between two of them they move.
+    Of seeds in company only what they multiply has: the sum with the bias is float32 there. Parameters, their updates,
+    what a network returns and every cost keep float32, as do the sums inside a product. Each cost rounds its parameters
+    anew: between two of them they move.
     """
 
     def rounded(function: Callable[..., Any], *arguments: Any) -> Any:

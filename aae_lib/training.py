@@ -517,14 +517,18 @@ def _made_ready(device: str) -> torch.device:
     """The device, set to how this library computes on it."""
     target = torch.device(device)
     if target.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32 products: the GPU's fast ones
+        torch.backends.cuda.matmul.allow_tf32 = True  # the GPU's fast products
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = (
+            False  # their sums: float32
+        )
     return target
 
 
 def require_bfloat16(device: torch.device) -> None:
     """Raise UserError for a device that would only imitate products in bfloat16, at many times their cost."""
     if device.type == "cuda":
-        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            has = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         found = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not say
         has = any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))

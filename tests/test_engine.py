@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from weakref import ref
 
@@ -194,12 +194,14 @@ class RecordedGraph:
     """Stands for torch.cuda.CUDAGraph: its capture computes nothing, its replay makes one iteration."""
 
     made = 0
+    on_its_device = False
 
     def __init__(self) -> None:
         type(self).made += 1
         self.generators: list[torch.Generator] = []
 
     def register_generator_state(self, generator: torch.Generator) -> None:
+        assert type(self).on_its_device  # else it would have memory on another
         self.generators.append(generator)
 
 
@@ -218,16 +220,23 @@ def test_an_iteration_is_captured_after_a_few_and_again_when_rates_or_stage_chan
     @contextmanager
     def capture(graph: RecordedGraph, stream: torch.device):
         assert graph.generators == these.generators
-        assert stream == these.device
+        assert stream == these.device and RecordedGraph.on_its_device
         monkeypatch.setattr(these, "_iterate", lambda: None)
         yield
         monkeypatch.setattr(these, "_iterate", iterate)
         graph.replay = iterate
 
+    @contextmanager
+    def guard(device: torch.device):
+        assert device == these.device
+        monkeypatch.setattr(RecordedGraph, "on_its_device", True)
+        yield
+        monkeypatch.setattr(RecordedGraph, "on_its_device", False)
+
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: device)
-    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(torch.cuda, "device", guard)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(these, "captures", True)
     RecordedGraph.made = 0

@@ -40,7 +40,7 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("there is no GPU here", file=sys.stderr)
         return 2
-    torch.set_float32_matmul_precision("high")  # TF32, as in training
+    torch.backends.cuda.matmul.allow_tf32 = True  # as in training
     bandwidth = copied_bytes_per_second()
     print(f"{torch.cuda.get_device_name()}: copies move {bandwidth / 1e12:.2f} TB/s", flush=True)
     path, rows = store.build_root() / "bench_gpu.json", []
@@ -73,6 +73,7 @@ def measured(experiment: Experiment, replicates: int, bandwidth: float) -> dict[
     """Seconds of one iteration of all replicates, captured and not, and what follows from them."""
     captured = program(experiment, replicates)
     seconds = median_seconds(partial(turn, captured, CALLS)) / CALLS
+    memory = torch.cuda.max_memory_allocated()  # before the second program is there
     plain = program(experiment, replicates)
     plain.captures, plain.graph = False, None
     launched = median_seconds(partial(turn, plain, FEW)) / FEW
@@ -85,7 +86,7 @@ def measured(experiment: Experiment, replicates: int, bandwidth: float) -> dict[
         "floor": least_bytes(captured) / bandwidth,
         "images per second": replicates * experiment.batch_size / seconds,
         "schedule minutes": steps * seconds / 60,
-        "memory GiB": round(torch.cuda.max_memory_allocated() / 2**30, 2),
+        "memory GiB": round(memory / 2**30, 2),
     }
 
 
