@@ -36,7 +36,7 @@ class Literal:
         known = batch.known if e.discriminator_label else None
         x = self._noisy(batch.x, generator)
 
-        image = model.decode(model.combine(model.encode(x), batch.label))
+        image = model.decode(model.combine(model.encode(x, generator), batch.label))
         cost = 0.5 * ((image - batch.x) ** 2).sum() / len(x)
         if e.head_distance is not None:
             for first, second in combinations(model.cluster_heads, 2):
@@ -44,15 +44,16 @@ class Literal:
         self._descend("reconstruction", cost)
 
         cost = 0.0
+        before = generator.get_state()
         for code in e.codes:
+            fake = model.encode(x, generator)[code.name].detach()
             real = code.prior.sample(len(x), generator, known)
-            fake = model.encode(x)[code.name].detach()
             real, fake = self._blurred(torch.cat((real, fake)), generator).chunk(2)
             cost = cost + self._judged(code.name, real, 1, known)
             cost = cost + self._judged(code.name, fake, 0, known)
         self._descend("discriminator", cost)
 
-        codes = model.encode(x)
+        codes = model.encode(x, Generator().set_state(before))  # the codes that were judged
         cost = 0.0
         for code in e.codes:
             fake = self._blurred(codes[code.name], generator)

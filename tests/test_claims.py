@@ -290,12 +290,16 @@ def test_what_is_reproduced_is_weighed():
     assert claims.standing([]) == "None is reproduced."
 
 
-def test_a_value_too_good_is_refused_with_a_hint():
-    claim = BY_ID["table2.mnist-100.aae"]
-    verdict = check(claim, measured(claim, 0.1))
+@pytest.mark.parametrize(
+    ("name", "too_good", "too_bad"),
+    [("table2.mnist-100.aae", 0.1, 50.0), ("table1.mnist-10k.aae", 900.0, 100.0)],
+)
+def test_a_value_too_good_is_refused_with_a_hint(name: str, too_good: float, too_bad: float):
+    claim = BY_ID[name]
+    verdict = check(claim, measured(claim, too_good))
     assert verdict.verdict == "not reproduced"
     assert "look for a mistake" in verdict.reason
-    assert "look for a mistake" not in check(claim, measured(claim, 50.0)).reason
+    assert "look for a mistake" not in check(claim, measured(claim, too_bad)).reason
 
 
 @pytest.mark.parametrize("claim", [c for c in RUN if c.epochs], ids=by_id)

@@ -115,6 +115,20 @@ def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
     assert re.search("^table1_tfd_aae +2.0 min", capsys.readouterr().out, re.M)
 
 
+def test_what_train_is_given_reaches_training(roots, digits_archive, monkeypatch) -> None:
+    asked = {}
+    monkeypatch.setattr(training, "fit_replicates", lambda *_, **given: asked.update(given) or [])
+    command = ["train", "nn_100", "--profile", "smoke", "--data", str(digits_archive)]
+    assert cli.main(command) == 0
+    usual = {"seeds": [0], "device": "auto", "together": None, "bfloat16": False, "quiet": False}
+    assert asked == {"epochs": asked["epochs"], **usual}
+    own = ["--seeds", "0,2", "--device", "cpu", "--together", "--bfloat16", "--quiet"]
+    assert cli.main([*command, *own]) == 0
+    assert [asked[name] for name in usual] == [[0, 2], "cpu", True, True, True]
+    assert cli.main([*command, "--no-together"]) == 0
+    assert asked["together"] is False
+
+
 def test_sigterm_leaves_a_place_to_go_on_from_and_a_code_to_requeue_on(
     roots, digits_archive
 ) -> None:
@@ -123,7 +137,9 @@ def test_sigterm_leaves_a_place_to_go_on_from_and_a_code_to_requeue_on(
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         read = ""
         while "epoch 2/50" not in read:
-            read += process.stderr.read(100)
+            more = process.stderr.read(100)
+            assert more, read  # it ended before
+            read += more
         process.terminate()
         read += process.stderr.read()
     assert process.returncode == os.EX_TEMPFAIL == 75

@@ -288,8 +288,16 @@ def test_costs_of_an_epoch_are_means_over_its_iterations(digits, monkeypatch) ->
     assert these.costs()[0] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_epochs_of_a_seed_are_seeded_apart() -> None:
+def test_the_epochs_of_a_seed_are_seeded_apart(digits) -> None:
     assert len({draws.seed_of(s, e) for s in range(20) for e in range(50)}) == 1000
+    these = program(variant("mnist_100"), digits, 0)
+    begun = []
+    for epoch in (1, 2):
+        these.start(epoch)
+        begun.append((these.order.clone(), these.labelled_order.clone(), these.standing(0)))
+    (order, labelled, one), (other_order, other_labelled, two) = begun
+    assert not torch.equal(order, other_order) and not torch.equal(labelled, other_labelled)
+    assert not torch.equal(one["generator"], two["generator"])
 
 
 @pytest.mark.parametrize("name", VARIANTS)

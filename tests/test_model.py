@@ -100,23 +100,25 @@ LITERAL = {
     "§4, label to the decoder": ("fig2_gaussian", {"decoder_label": True}),
     "§7, heads that keep their distance": ("mnist_100", {"combine": "sum", "head_distance": 4.5}),
     "noise on what is judged": ("mnist_100", {"discriminator_noise": 0.3}),
+    "§2, Gaussian posterior": ("fig2_gaussian", {"posterior": "gaussian"}),
+    "§2, universal posterior": ("fig2_gaussian", {"posterior": "universal"}),
 }
 
 
 @pytest.mark.parametrize("variant", LITERAL)
 def test_a_step_is_the_paper_s_phases_word_for_word(variant: str, double_precision) -> None:
-    """Against a transcription that encodes anew in each phase, with one optimiser per cost."""
+    """Against a transcription that encodes anew in each phase, with one optimiser per cost: 50 iterations."""
     name, changes = LITERAL[variant]
     changes = {"init_std": 0.2, "reconstruction": Rates(0.01, 0.9), **changes}
     ours, transcribed = (build(name, **changes) for _ in range(2))
     descent, literal = Descent(ours), Literal(transcribed)
-    for i in range(3):
+    for i in range(50):
         step(alone(ours), descent, batch(i), generator(i))
         literal.step(batch(i), generator(i))
     for (key, a), b in zip(
         ours.state_dict().items(), transcribed.state_dict().values(), strict=True
     ):
-        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12), key
+        assert torch.allclose(a, b, rtol=1e-7, atol=1e-10), key
 
 
 def test_initial_weights_are_the_paper_s() -> None:

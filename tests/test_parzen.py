@@ -143,16 +143,23 @@ def test_samples_that_repeat_share_their_rounding_and_no_more() -> None:
     assert largest_difference(streamed(points, samples), literal(points, samples)) < rounding
 
 
-def test_what_training_allows_of_products_is_not_allowed_of_distances() -> None:
+def test_what_training_allows_of_products_is_not_allowed_of_distances(monkeypatch) -> None:
+    """Even where the processor at hand would make no difference."""
     points, samples = uniform(200, 784, 0), uniform(300, 784, 1)
-    expected = streamed(points, samples)
-    before = torch.get_float32_matmul_precision()
+    before, used, add = torch.get_float32_matmul_precision(), set(), Parzen._add
+
+    def watched(*given):
+        used.add(torch.get_float32_matmul_precision())
+        return add(*given)
+
+    monkeypatch.setattr(Parzen, "_add", watched)
     try:
         torch.set_float32_matmul_precision("medium")
-        assert torch.equal(streamed(points, samples), expected)
+        streamed(points, samples)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
+    assert used == {"highest"}
 
 
 def test_shifting_all_changes_nothing_and_scaling_all_changes_the_volume_alone() -> None:
@@ -345,6 +352,15 @@ def test_a_state_of_another_estimate_is_refused_and_kept(name: str, tmp_path) ->
     with pytest.raises(UserError, match=f"of another estimate: its {name} differ. Remove it"):
         estimated(state=path, **OTHERS[name])
     assert path.read_bytes() == content
+
+
+def test_a_state_of_another_kind_of_device_is_refused(tmp_path) -> None:
+    path = tmp_path / "parzen.safetensors"
+    estimated(state=path)
+    tensors, told = store.load(path)
+    store.save(path, tensors, {"estimate": told["estimate"] | {"device": "cuda"}})
+    with pytest.raises(UserError, match="of another estimate: its device differ"):
+        estimated(state=path)
 
 
 def cut(content: bytes) -> bytes:

@@ -51,12 +51,6 @@ def test_the_band_of_an_energy_distance_is_that_of_the_pooled_points_at_random()
     assert found == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-5)
 
 
-def test_energy_distance_of_two_distant_points_is_twice_their_distance() -> None:
-    x, y = torch.zeros(10, 2), torch.tensor([[3.0, 4.0]]).repeat(10, 1)
-    found = statistics.energy_distance(x, y, generator(), permutations=2).value
-    assert found == pytest.approx(10, abs=1e-5)
-
-
 def test_codes_that_match_the_prior_leave_the_stated_share_uncovered() -> None:
     prior = Gaussian(2)
     radius = statistics.covering_radius(prior, 5000, generator(0))
@@ -178,6 +172,13 @@ def test_a_probe_reads_a_label_that_the_code_holds_and_no_other(neighbours: int)
     centres = torch.tensor([[0.0, 0], [9, 0], [0, 9], [9, 9]])
     assert read(style, label, neighbours) == pytest.approx(100 / 4, abs=5)
     assert read(style + centres[label], label, neighbours) > 99
+
+
+@pytest.mark.parametrize("neighbours", [0, 15])
+def test_a_probe_reads_a_faint_dimension_beside_a_loud_one(neighbours: int) -> None:
+    label = torch.arange(2000) % 2
+    codes = torch.stack((1e-3 * (2.0 * label - 1), 1e3 * normal(2000, 0)[:, 0]), 1)
+    assert read(codes, label, neighbours) > 95
 
 
 def test_neighbours_read_shells_that_no_hyperplane_can() -> None:

@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
 import torch
 from materials import fit, fit_replicates
 from safetensors.torch import save_file
-from variants import program, trained
+from variants import program, trained, vector
 
 from aae_lib import data, engine, phases, store, training
 from aae_lib.config import PROFILES, Code, Rates
@@ -50,12 +51,6 @@ def test_a_folder_that_cannot_be_locked_is_told_in_one_line(tmp_path) -> None:
         store.locked(tmp_path / "file" / "run"),
     ):
         pass
-
-
-def test_costs_of_the_game_where_nobody_can_tell() -> None:
-    logits = torch.zeros(7)
-    assert float(phases.discriminator_loss(logits, logits)) == pytest.approx(2 * math.log(2))
-    assert float(phases.generator_loss(logits)) == pytest.approx(math.log(2))
 
 
 def test_costs_of_the_game_against_their_formula() -> None:
@@ -128,6 +123,21 @@ def test_no_label_beside_the_labelled_ones_reaches_training(digits, runs) -> Non
         a = fit(e, digits, seed=0, epochs=1)
         b = fit(e, other, seed=0, epochs=1)
     assert equal(weights(a), weights(b))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_each_seed_has_its_own_weights_labels_order_and_noise(
+    digits, runs, double_precision, together
+) -> None:
+    """Runs that are asked for as everybody asks, against programs that are made of one seed each."""
+    e, seeds = small("mnist_100", labels=20).on(digits), [3, 5]
+    first, second = (vector(program(e, digits, seed)) for seed in seeds)
+    assert float(first @ second) < 0.1 * float(first @ first)  # independent initial weights
+    found = fit_replicates(e, digits, seeds=seeds, epochs=1, together=together)
+    for seed, run in zip(seeds, found, strict=True):
+        (own,) = trained(program(e, digits, seed), iterations=16).models
+        for name, value in own.state_dict().items():
+            torch.testing.assert_close(run.model.state_dict()[name], value, rtol=1e-8, atol=1e-11)
 
 
 def test_seeds_differ_and_repeat(digits, runs) -> None:
@@ -228,6 +238,7 @@ def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
         killed += process.returncode == -signal.SIGKILL
     assert killed == 5
     resumed = fit(e, digits, seed=0, epochs=60)
+    assert resumed.provenance["continued"]  # it did not begin anew
     assert equal(weights(undisturbed), weights(resumed))
     assert undisturbed.history == resumed.history
 
@@ -284,6 +295,27 @@ def test_sigterm_after_the_last_step_keeps_what_comes_next_from_beginning(
         fit_replicates(e, digits, **options)
     assert list(store.checkpoints(e.on(digits), 0)) == [1]  # nothing is lost
     assert not store.checkpoints(e.on(digits), 1)
+
+
+def test_a_run_that_was_stopped_further_on_is_not_taken_for_a_shorter_one(
+    digits, runs, monkeypatch
+) -> None:
+    e, advance, steps = small("nn_100", labels=20), Program.advance, []
+
+    def advanced(self: Program) -> None:
+        advance(self)
+        steps.append(self)
+        if len(steps) == 2 * 16 + 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="in epoch 3"):
+        patch.setattr(Program, "advance", advanced)
+        fit(e, digits, seed=0, epochs=3)
+    assert list(store.withins(e.on(digits), 0)) == [2]
+    shorter = fit(e, digits, seed=0, epochs=2)
+    assert shorter.history["epoch"] == [1, 2]
+    (plain,) = trained(program(e.on(digits), digits, 0), iterations=2 * 16).models
+    assert equal(weights(shorter), dict(plain.state_dict()))
 
 
 def test_a_corrupt_place_inside_an_epoch_is_named_and_the_epoch_begins_again(
@@ -386,6 +418,20 @@ def test_a_disk_that_refuses_gets_one_message(digits, runs, monkeypatch) -> None
     assert [p.name for p in runs.rglob("*") if p.is_file()] == ["lock"]
 
 
+def test_a_disk_that_is_full_later_on_costs_no_checkpoint_that_is_there(
+    digits, runs, monkeypatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    e = small("fig2_gaussian")
+    fit(e, digits, seed=0, epochs=2)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        fit(e, digits, seed=0, epochs=3)
+    assert list(store.checkpoints(e.on(digits), 0)) == [1, 2]
+
+
 def test_a_run_store_that_cannot_be_read_gets_one_message(digits, runs, monkeypatch) -> None:
     def refused(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -453,9 +499,22 @@ def test_provenance_says_what_made_a_run(digits, runs) -> None:
     assert made_by["versions"]["torch"] == torch.__version__
     assert made_by["device"] == "cpu"
     assert made_by["threads"] == torch.get_num_threads()
-    assert made_by["wall_seconds"] > 0
     assert made_by["peak_memory_gib"] > 0
     assert made_by["hardware"]["cores"] == os.cpu_count()
+
+
+def test_the_time_of_a_run_is_that_of_all_its_parts_and_its_share_of_what_it_had_company_in(
+    digits, runs, monkeypatch
+) -> None:
+    """On a clock that ticks once a step; of sixteen steps an epoch."""
+    advance, ticks = Program.advance, []
+    monkeypatch.setattr(Program, "advance", lambda self: ticks.append(advance(self)))
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(len(ticks))))
+    e, options = small("fig2_gaussian"), {"seeds": [0, 1], "checkpoint_seconds": 7.0}
+    alone = fit_replicates(e, digits, epochs=1, together=False, **options)
+    assert [run.provenance["wall_seconds"] for run in alone] == [16, 16]
+    longer = fit_replicates(e, digits, epochs=3, together=True, **options)
+    assert [run.provenance["wall_seconds"] for run in longer] == [16 + 2 * 16 / 2] * 2
 
 
 @pytest.mark.parametrize("name", ["mnist_100", "nn_100"])
@@ -517,13 +576,26 @@ def test_the_rates_of_an_epoch_are_those_of_the_schedule(digits, runs) -> None:
     assert not equal(one, weights(fit(plain, digits, seed=0, epochs=2)))
 
 
+COUNTED = """
+from aae_lib.engine import Program
+advance = Program.advance
+Program.advance = lambda self: (advance(self), print("step"))
+"""
+
+
 def test_two_processes_on_one_run_make_it_once(digits_archive, runs) -> None:
     program = RUN.replace("epochs=60", "epochs=3")
-    command = [sys.executable, "-c", program, str(digits_archive)]
-    pair = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    command = [sys.executable, "-c", COUNTED + program, str(digits_archive)]
+    pair = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    steps = 0
     for process in pair:
-        errors = process.communicate()[1]
+        output, errors = process.communicate()
         assert process.returncode == 0, errors
+        steps += output.count("step\n")
+    assert steps == 3 * 16
     assert [p.name for p in sorted(runs.rglob("checkpoint-*"))] == [
         "checkpoint-000001.safetensors",
         "checkpoint-000003.safetensors",
@@ -550,6 +622,23 @@ def test_a_checkpoint_of_another_run_is_refused(digits, runs, capsys) -> None:
     run = fit(e, digits, seed=1, epochs=1)
     assert "belongs to another run" in capsys.readouterr().err
     assert run.seed == 1
+
+
+def test_a_checkpoint_under_another_epoch_or_of_other_rates_is_refused(
+    digits, runs, capsys
+) -> None:
+    e = small("fig2_gaussian").on(digits)
+    fit(e, digits, seed=0, epochs=1)
+    mine = store.checkpoint_path(e, 0, 1)
+    slower = replace(e, adversarial=Rates(0.01, 0.1))
+    for other, epochs in ((e, 2), (slower, 1)):
+        path = store.checkpoint_path(other, 0, epochs)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(mine.read_bytes())
+        run = fit(other, digits, seed=0, epochs=epochs)
+        assert f"{path} belongs to another run" in capsys.readouterr().err
+        (plain,) = trained(program(other, digits, 0), iterations=16 * epochs).models
+        assert equal(weights(run), dict(plain.state_dict()))
 
 
 def test_a_checkpoint_with_another_models_tensors_is_refused(digits, runs, capsys) -> None:
