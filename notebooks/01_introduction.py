@@ -116,7 +116,7 @@ figures.architecture(
 # | **aggregated posterior**, $q(z)$ | the distribution that codes do follow: that of the codes of all images together |
 # | **discriminator**, $D$ | the network that says how probable it is that it was shown a draw of the prior and not a code |
 # | **generator**, $G$ | whoever makes what the discriminator is to take for the real thing; here the encoder |
-# | **phase** | a step of gradient descent on one of the costs; a mini-batch goes through all phases in turn |
+# | **phase** | a part of an iteration that serves one aim; a mini-batch goes through all phases in turn. The regularisation phase takes two steps, the discriminator's and the encoder's |
 # | **experiment** | one row of the paper as a configuration: networks, priors, costs, rates, schedule |
 # | **replicate** | a repetition of an experiment with another *seed*, the number that all its random draws follow from |
 # | **profile** | how far along the paper's schedule runs go, and how many replicates there are: *quick*, *standard*, *paper* |

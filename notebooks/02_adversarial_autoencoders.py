@@ -25,8 +25,8 @@
 # **You will** meet the aggregated posterior and the two phases that shape it, train the adversarial autoencoder (AAE) and
 # the variational autoencoder (VAE) with the same networks, and measure what the paper shows as pictures.
 #
-# **Claims tested.** The codes of an AAE fill the prior, where those of a VAE leave holes: for a 2-D Gaussian (Fig 2a against
-# 2c) and for a mixture of ten 2-D Gaussians (Fig 2b against 2d). That a walk through the filled prior decodes to digits all
+# **Claims tested.** The codes of an AAE follow the prior. Those of a VAE leave holes in a 2-D Gaussian (Fig 2c against 2a)
+# and differ systematically from a mixture of ten (Fig 2d against 2b). That a walk through the filled prior decodes to digits all
 # along the way (Fig 2e) is shown, and not measured.
 #
 # **You need** to know what an autoencoder is, and gradient descent. Chapter 1
@@ -340,7 +340,7 @@ figures.codes(
 )
 
 # %% [markdown]
-# "Closer to the prior" is not a virtue by itself: an encoder that ignores its input matches any prior. Read each distance beside the reconstruction error that it was bought with.
+# "Closer to the prior" is not a virtue by itself: an encoder that ignores the image and draws its code from the prior matches it perfectly. Read each distance beside the reconstruction error that it was bought with.
 
 # %% [markdown]
 # ## Against the paper

@@ -25,7 +25,7 @@
 # **You will** tell the discriminator the labels of some images, and so decide *where* in the code space each class lies: in a mixture component of its own, or on its own stretch of a swiss roll.
 #
 # **Claims tested.** With 10 000 labelled and 40 000 unlabelled images, component $i$ of a mixture holds class $i$ (Fig 4a) and lays out the style in the same way whatever the class (Fig 4b); on a swiss roll
-# the digits follow each other in numeric order (Fig 4c), and a walk along it decodes to them (Fig 4d).
+# the digits follow each other in numeric order (Fig 4c). A walk along it, which decodes to them (Fig 4d), is shown and not measured.
 #
 # **You need** chapter 2: the two phases and the aggregated posterior.
 #
@@ -50,7 +50,7 @@
 # L_D = -\sum_\ell \pi_\ell \Bigl( \mathbb{E}_{z \sim p(z \mid \ell)} \log D(z, \ell) + \mathbb{E}_{z \sim q(z \mid \ell)} \log\bigl(1 - D(z, \ell)\bigr) \Bigr).
 # $$ (eq-label-discriminator)
 #
-# Both expectations carry the same $\ell$ equally often, so the vector by itself does not betray which side a code comes from. It splits the game into eleven, each with the optimum of chapter 2:
+# Both expectations carry the same $\ell$ equally often, so the vector by itself does not betray which side a code comes from. It splits the game into eleven, each with the optimum of chapter 1, {eq}`eq-01-best`:
 # $D^*(z, \ell) = p(z \mid \ell) \,/\, (p(z \mid \ell) + q(z \mid \ell))$. The generator's cost $-\mathbb{E}\log D(z, \ell)$ then pulls the codes of images labelled $i$ into component $i$, and the codes of all others onto the
 # mixture as a whole.
 #

@@ -25,7 +25,7 @@
 # **You will** give a number to "how good is this generative model?" with the measure of the paper, the Parzen window estimate, for the AAE, a GAN {cite}`goodfellow2014generative` and a moment-matching network {cite}`li2015generative`; see whether
 # the samples are copies; and then turn on the measure itself and find out what it rewards.
 #
-# **Claims tested.** The MNIST columns of Table 1: 340 nats for the AAE with 10 000 samples, above GMMN + AE (282) and the GAN (225), and 427 against the GAN's 386 with ten million. Samples that are not training images (Fig 5a).
+# **Claims tested.** The MNIST columns of Table 1: 340 nats for the AAE with 10 000 samples, above GMMN + AE (282) and the GAN (225), and 427 against the GAN's 386 with ten million. And whether samples are copies of training images, for which Fig 5a shows their neighbours.
 # Where the Toronto Face Dataset is at hand, its columns too: 2252 nats against 2204 and 2057, and 2522 with ten million samples.
 #
 # **You need** chapter 2 for the AAE; chapter 3 for its two rivals.
@@ -397,7 +397,7 @@ pd.DataFrame(
 # %% [markdown]
 # The width is the best for *validation* images, so the difference may be negative by a little on the test images.
 #
-# **In the published run the AAE gains more by samples than the paper's two columns say.** From 10 000 samples to ten million its AAE gains {glue:text}`paper-gain-aae` nats for each factor of ten and its GAN {glue:text}`paper-gain-gan`. With the width chosen anew, this run's AAE gains {glue:text}`gain-aae` for each factor of ten from 10 000 to {glue:text}`most-samples` and its GAN
+# **In the published run the AAE gains more by samples than the paper's two columns say.** Between those two columns, from 10 000 samples to ten million, the AAE gains {glue:text}`paper-gain-aae` nats for each factor of ten and the GAN {glue:text}`paper-gain-gan`. With the width chosen anew, this run's AAE gains {glue:text}`gain-aae` for each factor of ten from 10 000 to {glue:text}`most-samples` and its GAN
 # {glue:text}`gain-gan`; with one width {glue:text}`gain-aae-kept` and {glue:text}`gain-gan-kept`. So a number of the second column may be passed with far fewer samples than the paper drew, and says less about the model than about how the width was chosen, which the paper leaves open.
 #
 # ## Figure 5b and the TFD columns. {glue:text}`faces-shown`
@@ -603,8 +603,8 @@ chapter.against_the_paper("table1.", "fig5.mnist")
 #
 # *GMMN + AE* is reproduced by a hair: 259, 260 and 256 nats where the band begins at 258. Other seeds might have missed it.
 #
-# *Ten million samples*, one seed (`-p replicates 1 -p samples 10000000`): with the width chosen anew on validation images the AAE has 525 nats where the paper prints 427, and the GAN 354 for 386. With the width that was best for 10 000 samples they have 462 and 279. A number so much *above* the paper's, of a model that is below it at 10 000, asks for a mistake of ours. We looked: the formula
-# written out in double precision, with ten million other samples and none of this library's estimator, gives the first twenty test images 556.0 nats in the mean where the library gives 554.4 (0.129 wide; single images differ by tens of nats, with other samples). So the two columns of the paper fit no single procedure of ours: its AAE gains 29 nats for each factor of ten, ours 73 with the better width and 52 with one for all.
+# *Ten million samples*, one seed (`-p replicates 1 -p samples 10000000`): with the width chosen anew on validation images the AAE has 525 nats where the paper prints 427, and the GAN 354 for 386. With the width that was best for 10 000 samples they have 462 and 279. A number so much *above* the paper's, of a model that is below it at 10 000, suggests a mistake of ours. We looked: the formula
+# written out in double precision, with ten million other samples and none of this library's estimator, gives the first twenty test images 556.0 nats in the mean where the library gives 554.4 (σ = 0.129; other samples move single images by tens of nats). So the two columns of the paper fit no single procedure of ours: its AAE gains 29 nats for each factor of ten, ours 73 with the better width and 52 with one for all.
 # Along an eight-dimensional manifold ten times as many samples come nearer by a quarter; of the whole distance, most of which lies off it, a tenth is enough for 73 nats by equation {eq}`eq-parzen-distance`. Such gains are to be expected; a window wider than the best makes them smaller. The paper does not say which width it took. The ranking holds at every number of samples.
 
 # %% [markdown]
