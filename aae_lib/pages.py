@@ -290,9 +290,7 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
 
     def among(say: Callable[[Mapping[str, Any]], str]) -> str:
         """What `say` says of each run, once however often that went on, and again where it changed."""
-        return plain(
-            _agreed(text for run in runs for text in dict.fromkeys(map(say, _stages(run))))
-        )
+        return plain(_agreed(text for run in runs for text in dict.fromkeys(map(say, stages(run)))))
 
     parts = [
         f"**All of it.** {in_short(runs)}.\n",
@@ -313,13 +311,13 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
 def _machine_row(run: Mapping[str, Any]) -> list[str]:
     name = html.escape(run["experiment"])
     threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}"
-    rounded = dict.fromkeys(s["products"] for s in _stages(run) if "products" in s)
+    rounded = dict.fromkeys(s["products"] for s in stages(run) if "products" in s)
     amounts = [
         duration(run["wall_seconds"]),
         f"{run['peak_memory_gib']:.2f} GiB",
         html.escape(", ".join((run["device"], threads, *rounded))),
     ]
-    commits = dict.fromkeys(stage["commit"] for stage in _stages(run))
+    commits = dict.fromkeys(stage["commit"] for stage in stages(run))
     unbroken = [text.replace(" ", "&nbsp;") for text in amounts]
     epochs = f"{run['epochs']:g}"
     where = html.escape(", ".join(commits))
@@ -371,7 +369,7 @@ def cost(results: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _stages(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def stages(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The provenance of a run's start, and of each time that it went on."""
     return [run, *run.get("continued", [])]
 

@@ -325,7 +325,8 @@ def _measured(replica: Replica, images: Images, epoch: int) -> dict[str, float]:
     if replica.average is not None:
         if epoch > replica.run.experiment.average_after:
             replica.average.update_parameters(replica.run.model)
-        values |= averaged(evaluate(_average_of(replica), images))
+        averaged = evaluate(_average_of(replica), images)
+        values |= {f"averaged {name}": error for name, error in averaged.items()}
     return values
 
 
@@ -357,11 +358,6 @@ def evaluate(model: Model, images: Images) -> dict[str, float]:
     if model.experiment.supervised:
         names = torch.arange(len(names), device=names.device)
     return {f"{part} error": cluster_error(q[part], labels[part], names) for part in labels}
-
-
-def averaged(errors: dict[str, float]) -> dict[str, float]:
-    """`errors` under the names that those of averaged weights have in a history."""
-    return {f"averaged {name}": value for name, value in errors.items()}
 
 
 def _average_of(replica: Replica) -> Model:

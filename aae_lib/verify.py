@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from aae_lib import book, claims
+from aae_lib import book, claims, pages
 from aae_lib.errors import UNREADABLE, UserError
 from aae_lib.experiments import EXPERIMENTS
 
@@ -119,7 +118,11 @@ def _results(project: book.Project, path: Path) -> Iterator[str]:
     try:
         claims.evidence(path)
         content = json.loads(path.read_bytes())
-        made = {(r["experiment"], r["hash"], c) for r in content["runs"] for c in _commits(r)}
+        made = {
+            (r["experiment"], r["hash"], s["commit"])
+            for r in content["runs"]
+            for s in pages.stages(r)
+        }
         executed = content.get("executed", {}).get("commit")  # once it was not noted
         if not isinstance(executed, str | None):
             raise TypeError("a commit is no text")
@@ -152,11 +155,6 @@ def _measured(project: book.Project, path: Path) -> Iterator[str]:
             yield f"{name}: measured at commit {commit}, {reason}"
     except UNREADABLE as error:
         yield f"{name} cannot be read ({error!r})"
-
-
-def _commits(run: dict[str, Any]) -> list[str]:
-    """The commits that began a run and went on with it."""
-    return [run["commit"], *(part["commit"] for part in run.get("continued", []))]
 
 
 @cache

@@ -230,11 +230,6 @@ def test_pictures_have_captions_whose_numbers_are_measured(folder: Path):
     assert "94% at 2,000" in caption
 
 
-def test_a_bench_without_curves_has_no_pictures(folder: Path):
-    change(folder / "bench_details.json", lambda details: details.update(curves={}))
-    assert bench.pictures(bench.load(folder)) == []
-
-
 def test_names_in_the_roofline_cover_nothing(folder: Path):
     # All pieces but the roofs crowd around one spot under the bend, two of them on the very same.
     curves = bench.load(folder).curves

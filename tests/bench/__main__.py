@@ -24,8 +24,7 @@ from aae_lib.errors import UserError
 def main() -> int:
     """Measure everything, print it, write it; returns the exit code."""
     arguments = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    arguments.add_argument("--no-curves", action="store_true", help="only the figures of the table")
-    options = arguments.parse_args()
+    arguments.parse_args()
     started, provenance = time.monotonic(), store.provenance("cpu", torch.get_num_threads())
     figures = []
     print(f"{'figure':22} {'value':>8}  {'target':8} how", flush=True)
@@ -37,7 +36,7 @@ def main() -> int:
                 flush=True,
             )
             figures.append(figure)
-    curves = {} if options.no_curves else training.curves() | parzen.curves()
+    curves = training.curves() | parzen.curves()
     rows = [
         {"name": f.name, "value": round(f.value, 4), "target": f.target, "ok": f.ok}
         for f in figures
