@@ -254,8 +254,8 @@ def film(frames: np.ndarray, text: str, seconds: float = 12.0) -> str:
     """HTML of a film that repeats without end: frames (t, rows, columns, h, w[, 3]), each a sheet edge to edge.
 
     Paper: §3, §4, the films of learned manifolds. A GIF inside the page, as wide as the text, with as many colours as
-    keep it under `FILM_BYTES`, but no fewer than 16; who has asked the browser for less motion sees the first frame,
-    its poster. `text` is the caption. Raises UserError as `tile`.
+    keep it under `FILM_BYTES`, but no fewer than 16, and then with each second or fourth frame alone; who has asked
+    the browser for less motion sees the first frame, its poster. `text` is the caption. Raises UserError as `tile`.
     """
     sheets = [
         Image.fromarray((255 * tile(f.reshape(-1, *f.shape[2:]), *f.shape[:2])).astype(np.uint8))
@@ -264,8 +264,8 @@ def film(frames: np.ndarray, text: str, seconds: float = 12.0) -> str:
     poster = io.BytesIO()
     sheets[0].save(poster, "png")
     pause = round(1000 * seconds / len(sheets))
-    for colours in (256, 64, 16):
-        moving = gif_of(sheets, pause, colours)
+    for colours, each in ((256, 1), (64, 1), (16, 1), (16, 2), (16, 4)):
+        moving = gif_of(sheets[::each], each * pause, colours)
         if len(moving) <= FILM_BYTES:
             break
     still, gif = (
