@@ -118,13 +118,13 @@ def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
 def test_what_train_is_given_reaches_training(roots, digits_archive, monkeypatch) -> None:
     asked = {}
     monkeypatch.setattr(training, "fit_replicates", lambda *_, **given: asked.update(given) or [])
-    command = ["train", "nn_100", "--profile", "smoke", "--data", str(digits_archive)]
+    command = ["train", "nn_100", "--profile", "standard", "--data", str(digits_archive)]
     assert cli.main(command) == 0
-    usual = {"seeds": [0], "device": "auto", "together": None, "bfloat16": False, "quiet": False}
-    assert asked == {"epochs": asked["epochs"], **usual}
+    usual = {"device": "auto", "together": None, "bfloat16": False, "quiet": False}
+    assert asked == {"seeds": [0, 1, 2], "epochs": 50, **usual}
     own = ["--seeds", "0,2", "--device", "cpu", "--together", "--bfloat16", "--quiet"]
     assert cli.main([*command, *own]) == 0
-    assert [asked[name] for name in usual] == [[0, 2], "cpu", True, True, True]
+    assert [asked[name] for name in ("seeds", *usual)] == [[0, 2], "cpu", True, True, True]
     assert cli.main([*command, "--no-together"]) == 0
     assert asked["together"] is False
 
