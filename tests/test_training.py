@@ -408,10 +408,12 @@ def test_too_few_images_for_a_mini_batch(digits, runs) -> None:
         fit(small("fig2_gaussian"), few, seed=0, epochs=1)
 
 
-def test_a_disk_that_refuses_gets_one_message(digits, runs, monkeypatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+def full(*_: object) -> None:
+    """A disk's answer to whoever writes."""
+    raise OSError(errno.ENOSPC, "No space left on device")
 
+
+def test_a_disk_that_refuses_gets_one_message(digits, runs, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         fit(small("fig2_gaussian"), digits, seed=0, epochs=1)
@@ -421,9 +423,6 @@ def test_a_disk_that_refuses_gets_one_message(digits, runs, monkeypatch) -> None
 def test_a_disk_that_is_full_later_on_costs_no_checkpoint_that_is_there(
     digits, runs, monkeypatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     e = small("fig2_gaussian")
     fit(e, digits, seed=0, epochs=2)
     monkeypatch.setattr(os, "fsync", full)
