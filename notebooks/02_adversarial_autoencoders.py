@@ -76,7 +76,7 @@
 # and draw from it; or it may take noise as a second input and so represent *any* posterior (the paper's "universal
 # approximator"). The paper found similar test likelihoods for all three and reports the deterministic one; this book follows it.
 #
-# **Beside it, the VAE** {cite}`kingma2014auto` pays for each image's posterior separately,
+# **Beside it, the VAE** {cite}`kingma2014auto,rezende2014stochastic` pays for each image's posterior separately,
 #
 # $$
 # L_{\mathrm{VAE}} = \mathbb{E}_{x}\Bigl[ \mathbb{E}_{q(z \mid x)}\bigl[-\log p(x \mid z)\bigr]
@@ -211,7 +211,7 @@ figures.codes(panels, priors=behind, limit=4.0, columns=4)  # the picture of the
 #
 # A picture of a cloud can be read as one likes. So each claim is turned into a statistic of the test codes, written down before the published runs:
 #
-# * the **energy distance** to as many draws of the prior, $2\,\mathbb{E}\lVert Z - P\rVert - \mathbb{E}\lVert Z - Z'\rVert -
+# * the **energy distance** {cite}`szekely2013energy` to as many draws of the prior, $2\,\mathbb{E}\lVert Z - P\rVert - \mathbb{E}\lVert Z - Z'\rVert -
 #   \mathbb{E}\lVert P - P'\rVert$, zero only if the two distributions are equal; and, by relabelling the pooled sample at random, the band in which it would lie if they were;
 # * the **uncovered mass**: the share of the prior's mass further than $r$ from every code, the "holes". The radius $r$ is the
 #   one at which draws of the prior itself would leave 1 % uncovered;

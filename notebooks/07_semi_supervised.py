@@ -333,7 +333,7 @@ errors_on_street(longer) if longer else figures.notice(missing)
 # %% [markdown]
 # ## Table 2
 #
-# Test error in %. First the rows that the paper prints: the last of them is its own model, and of the others only a network like the baseline is run here. Then this run: mean ± standard deviation over its seeds, after {glue:text}`epochs` where no other number is named.
+# Test error in %. First the rows that the paper prints, variational autoencoders {cite}`kingma2014semi` and ladder networks {cite}`rasmus2015semi` among them: the last is its own model, and of the others only a network like the baseline is run here. Then this run: mean ± standard deviation over its seeds, after {glue:text}`epochs` where no other number is named.
 
 
 # %% tags=["hide-input"]
