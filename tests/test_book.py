@@ -829,6 +829,21 @@ def test_evidence_that_is_no_evidence_is_not_published(
     assert not project.published_results.exists()
 
 
+def test_results_of_another_source_or_other_parameters_are_not_taken_for_a_chapter_s(
+    project: Project,
+):
+    write_executed(project, project.chapters)
+    results = project.results("quick", "01_tiny")
+    write_results(project, results, source_sha256="0" * 64)
+    with pytest.raises(UserError, match="comes from another execution"):
+        book.publish(project)
+    write_results(project, results)
+    write_executed(project, project.chapters, replicates=2)
+    for command in book.publish, lambda told: book.reword(told, "01_tiny"):
+        with pytest.raises(UserError, match="comes from another execution"):
+            command(project)
+
+
 def test_results_of_a_later_execution_by_hand_are_not_published(project: Project):
     """A notebook that a reader changes and runs leaves its results in the same place."""
     path = write_executed(project, project.chapters)
@@ -1035,10 +1050,18 @@ def test_the_commands_pass_on_what_they_are_given(project: Project, monkeypatch)
     monkeypatch.setattr(book, "stage", staged)
     monkeypatch.setattr(book, "publish", lambda *given: seen.append(given) or [])
     monkeypatch.setattr(book, "reword", lambda *given: seen.append(given))
+    monkeypatch.setattr(book, "run", lambda *given: seen.append(given))
     assert [book.main(["build", "--published"]), book.main(["build"])] == [2, 2]
     assert book.main(["publish", "1", "--force", "--beside", "longer"]) == 0
     assert book.main(["reword", "1"]) == 0
-    assert seen == [True, False, (project, ["01_tiny"], True, "longer"), (project, "01_tiny")]
+    assert book.main(["run", "1", "--profile", "standard", "--seed", "3", "-p", "rate", "0.1"]) == 0
+    assert seen == [
+        True,
+        False,
+        (project, ["01_tiny"], True, "longer"),
+        (project, "01_tiny"),
+        (project, "01_tiny", {"profile": "standard", "seed": 3, "rate": 0.1}),
+    ]
 
 
 def test_nothing_executed_is_nothing_to_publish(project: Project):

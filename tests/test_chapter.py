@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 
 import pytest
 
@@ -134,6 +135,8 @@ def test_results_say_what_was_run_and_what_came_out(parameters, tmp_path) -> Non
     assert {run["hash"] for run in written["runs"]} == {runs[0].experiment.hash}
     assert written["data"]["name"] == "digits"
     assert len(written["source_sha256"]) == 64
+    found = claims.evidence(path)["table2.mnist-100.nn-baseline"]
+    assert (found.epochs, found.of_epochs) == (2, 5000)
     (row,) = [r for r in claims.scorecard(path) if r.id == "table2.mnist-100.nn-baseline"]
     assert row.verdict == "not run"  # other data: no verdict
     assert row.obtained == pytest.approx(sum(errors.values()) / 2)
@@ -160,6 +163,16 @@ def test_the_time_of_a_run_counts_once(parameters) -> None:
     for run, seconds in zip(chapter.runs, (40.0, 100.0), strict=True):
         run["wall_seconds"] = seconds
     assert chapter.wall_time() == "100 seconds"
+    chapter.runs[1]["wall_seconds"] = 7200.0
+    assert chapter.wall_time() == "120 minutes"
+
+
+def test_a_chapter_names_the_machine_that_trained_its_runs(parameters) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    chapter.train("nn_100", epochs=1)
+    for run in chapter.runs:
+        run["hardware"] |= {"accelerator": "A GPU"}
+    assert chapter.machine() == "A GPU"
 
 
 def test_a_chapter_asks_the_store_before_it_trains(parameters, monkeypatch) -> None:
@@ -244,6 +257,21 @@ def test_a_chapter_that_trains_nothing_asks_the_store_and_then_the_published_res
     assert not (tmp_path / "no runs").exists()
 
 
+def test_a_chapter_that_trains_nothing_trains_no_seed_that_the_store_lacks(
+    parameters, tmp_path, monkeypatch
+) -> None:
+    parameters["replicates"] = 2
+    trained = Chapter.open(NAME, "A chapter", parameters)
+    trained.train("nn_100")
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
+    store.write_atomically(store.PUBLISHED / f"{NAME}.json", trained.finish().read_bytes())
+    gone = store.run_folder(by_name("nn_100").on(trained.dataset), 1)
+    shutil.rmtree(gone)
+    chapter = Chapter.open(NAME, "A chapter", parameters | {"train": False}, also=["train"])
+    assert all(isinstance(run, notebook.PublishedRun) for run in chapter.train("nn_100"))
+    assert not gone.exists()
+
+
 def test_a_seed_trained_anew_has_a_curve_beside_the_first(
     parameters, tmp_path, monkeypatch
 ) -> None:
@@ -299,6 +327,16 @@ def test_the_table_against_the_paper_has_this_chapter_s_claims(parameters) -> No
     ours = [c.id for c in claims.load() if c.run and c.id.startswith(places)]
     assert re.findall('<td id="([^"]+)"', table) == ours
     assert "This run" in table and "Published" in table
+
+
+def test_this_run_s_numbers_stand_under_this_run(parameters, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "nothing published")
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    chapter.record("table2.mnist-100.nn-baseline", {0: 21.0}, epochs=2, of_epochs=5000)
+    table = chapter.against_the_paper("table2.mnist-100.nn").data
+    (row,) = [line for line in table.splitlines() if "<td id=" in line]
+    _, paper, here, published = row.split("<td>")
+    assert "25.80" in paper and "21.00" in here and "21.00" not in published
 
 
 def test_source_is_the_library_s_own_without_its_docstring() -> None:

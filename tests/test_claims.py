@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -223,6 +224,12 @@ def test_a_missing_or_non_finite_value_is_never_a_pass(claim, bad):
     assert check(claim, None).verdict == "not run"
 
 
+@pytest.mark.parametrize("claim", RUN, ids=by_id)
+def test_the_edges_of_a_band_belong_to_it(claim):
+    for edge in claim.band:
+        assert check(claim, measured(claim, edge)).verdict == "reproduced"
+
+
 @pytest.mark.parametrize("claim", [c for c in RUN if c.partial], ids=by_id)
 def test_partly_lies_between(claim):
     low, high = claim.partial
@@ -270,6 +277,14 @@ def test_a_claim_that_another_gives_its_meaning_has_no_verdict_where_that_one_is
     assert row.told == "no verdict"
     assert "a claim that has no verdict (Fig 7a" in row.reason
     assert row.reason.endswith(style.given_reason)
+
+
+def test_a_claim_that_is_held_in_part_needs_its_meaning_as_well():
+    style, agreement = BY_ID["fig7.mnist.style"], BY_ID["fig7.mnist.agreement"]
+    found = {style.id: measured(style, 0.3), agreement.id: measured(agreement, 12.0)}
+    assert check(style, found[style.id]).verdict == "partly"
+    rows = {row.id: row for row in claims.judge([agreement, style], found)}
+    assert rows[style.id].verdict == "not run"
 
 
 def test_what_is_reproduced_is_weighed():
@@ -792,6 +807,14 @@ def test_what_was_measured_without_a_verdict_is_not_called_not_run(tmp_path):
     assert (mine.id, mine.verdict) == ("table2.mnist-100.aae", "not run")
     assert claims.html_table({"Ours": rows}).count(">no verdict<") == 1
     assert "no verdict: measured on faces" in claims.render(rows)
+
+
+def test_a_table_has_the_paper_s_number_and_then_ours_with_what_it_rests_on():
+    claim = BY_ID["a2.mnist-100.epoch-50"]
+    rows = claims.judge([claim], {claim.id: measured(claim, 3.0, 3.6)})
+    paper, ours = re.findall("<td>(.*?)</td>", claims.html_table({"Ours": rows}))
+    assert paper == "3.40"
+    assert ours.startswith("3.30 ± 0.42 <small>n = 2, epoch 50, paper</small>")
 
 
 def test_strings_from_results_are_shown_as_text(tmp_path):

@@ -200,6 +200,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("mnist_100", {"codes": Code("z", Gaussian(2))}, "codes must be tuple"),
         ("mnist_100", {"codes": (Code("z", Gaussian(2)),) * 2}, "a name of its own"),
         ("mnist_100", {"init_std": -1.0}, "a standard deviation above 0"),
+        ("mnist_100", {"init_std": 0.0}, "a standard deviation above 0"),
         ("mnist_100", {"balance": -1.0}, "balance must be at least 0"),
         ("mnist_100", {"average_after": -1}, "average_after must be at least 0"),
         ("fig2_gaussian", {"temperature": 0.5}, "temperature needs a categorical code"),
@@ -239,6 +240,7 @@ def test_what_cannot_be_trained_is_refused_when_it_is_written(name, changes, mes
     [
         ((0.01, 0.9, "SGD"), "unknown optimiser 'SGD'; Valid: sgd, adam"),
         ((-0.01, 0.9), "a learning rate above 0"),
+        ((0.0, 0.9), "a learning rate above 0"),
         ((0.01, 1.0), "a momentum of at least 0 and below 1"),
         (("0.01", 0.9), "learning_rate must be float, not '0.01'"),
         ((math.inf, 0.9), "learning_rate must be float, not inf"),

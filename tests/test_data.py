@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from materials import idx
 
-from aae_lib import data
+from aae_lib import data, mat
 from aae_lib.errors import UserError
 
 README = Path(__file__).parent.parent / "data" / "README.md"
@@ -207,6 +207,14 @@ def test_an_unwritable_root_is_refused_before_anything_is_downloaded(
     with pytest.raises(UserError, match="read-only"):
         data.fetch(tmp_path / "root")
     assert source.asked == []
+
+
+def test_a_complete_mnist_needs_nothing_written(files, tmp_path, monkeypatch) -> None:
+    """As in a data root that a cluster shares and nobody may write to."""
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(data, "make_writable", None)  # not asked for
+    assert data.fetch(tmp_path) == [tmp_path / name for name in files]
 
 
 def test_an_unreadable_file_gets_a_message(files, tmp_path) -> None:
@@ -589,6 +597,9 @@ def test_the_readmes_example_makes_a_valid_archive(tmp_path, monkeypatch) -> Non
 def test_the_readme_lists_the_hashes() -> None:
     text = README.read_text()
     assert all(f"| `{name}` | `{digest}` |" in text for name, digest in data.MNIST.items())
+    parts = {"train": "training", "validation": "validation", "test": "test"}
+    for part, (name, digest) in mat.SVHN.items():
+        assert re.search(rf"\| `{name}` \| `{digest}` \| [\d ]+ \| {parts[part]}\b", text)
 
 
 # ---- Subsets and labels --------------------------------------------------------------------------
@@ -647,7 +658,7 @@ def test_all_labels_are_all_of_them_however_uneven() -> None:
     assert data.balanced_labels(np.array([0, 0, 0, 1]), 4, seed=0).tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("count", [-2, 0, 1, 4, 5, 9])
+@pytest.mark.parametrize("count", [-2, 0, 1, 3, 4, 5, 9])
 def test_a_count_that_cannot_be_even_is_refused_with_the_range(count: int) -> None:
     with pytest.raises(UserError, match=r"Ask for 2 to 2 \(class 1 has only 1\), or for all 6"):
         data.balanced_labels(np.array([0, 0, 0, 1, 0, 0]), count, seed=0)

@@ -95,6 +95,22 @@ def test_codes_draws_every_code_of_every_panel_on_equal_axes():
     assert figure.axes[2].get_ylabel() == "z₂"
 
 
+def test_the_shared_scale_holds_every_panel():
+    z, label = blobs(500)
+    for axes in figures.codes([("near", z, label), ("far", 4 * z - 30, label)]).axes:
+        inside = np.abs(axes.collections[0].get_offsets()) < axes.get_xlim()[1]
+        assert inside.mean() > 0.99
+
+
+def test_an_own_scale_holds_its_codes_and_heads_on_every_side():
+    z, label = blobs(200)
+    heads = np.array([[9.0, 100.0], [0.0, 107.0]])
+    panels = [("a", z + np.array([0, 100]), label)]
+    (axes,) = figures.codes(panels, heads=[(heads, ["7", "1"])], own_scale=True).axes
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    assert left < -2 and right > 9 and low < 98 and high > 107
+
+
 def test_each_digit_has_its_colour_and_is_printed_on_its_own_codes():
     z, label = blobs(500)
     (axes,) = figures.codes([("codes", z, label)]).axes
@@ -186,6 +202,9 @@ def test_sheet_shows_the_images_row_by_row_edge_to_edge(colour):
     shown = axes.images[0].get_array()
     assert shown.shape == (8, 15, *colour)
     np.testing.assert_array_equal(shown[4:8, 5:10], images[4])
+    box = axes.get_window_extent()
+    assert box.height / box.width == pytest.approx(8 / 15)  # pixels are squares
+    assert axes.images[0].get_clim() == (0, 1) and axes.images[0].get_cmap().name == "gray"
 
 
 def test_percentile_maps_show_the_last_row_lowest_and_numbers_on_one_scale():
@@ -199,6 +218,8 @@ def test_percentile_maps_show_the_last_row_lowest_and_numbers_on_one_scale():
     assert shown.get_extent() == [0, 100, 0, 100]
     assert shown.origin == "upper"  # row 0 at percentile 100
     assert shown.get_clim() == other.get_clim() == (-5, 5)
+    directions = figure.get_supxlabel(), figure.get_supylabel()
+    assert directions == ("percentile right", "percentile up")
     tiled = figures.tile(np.zeros((4, 3, 5, 3)), 2, 2)
     (axes,) = figures.percentile_maps({"": tiled}, axes=("right", "up")).axes
     assert axes.images[0].get_array().shape == (6, 10, 3)
@@ -223,6 +244,9 @@ def test_sheet_labels_rows_and_columns_and_frames_a_column():
     assert [text.get_text() for text in axes.get_xticklabels()] == ["x", "y", "z"]
     (frame,) = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     assert (frame.get_x(), frame.get_width(), frame.get_height()) == (2, 1, 2)
+    assert axes.images[0].get_extent() == [0, 3, 2, 0] and axes.images[0].origin == "upper"
+    tops = [axes.transData.transform((0, y))[1] for y in axes.get_yticks()]
+    assert tops[0] > tops[1]  # "a" stands beside the first row
 
 
 @pytest.mark.parametrize(
@@ -312,6 +336,9 @@ def test_error_along_training_draws_seeds_their_mean_and_the_papers_points():
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names == ["100 labels: mean ± std of 2 seeds", "1000 labels"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    (band,) = axes.collections  # the mean ± std of two seeds, 20 and 24, then 10 and 14
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((12 - 8**0.5, 22 + 8**0.5))
 
 
 def test_error_along_training_explains_markers_only_where_there_are_some():
@@ -352,6 +379,8 @@ def test_losses_has_a_panel_per_phase_a_line_per_code_and_the_line_of_balance():
     assert (y, z) == ([1.2, 1.3], [1.1, 1.2])
     assert balance == pytest.approx([2 * math.log(2)] * 2)
     assert [text.get_text() for text in panels["Discriminator"].texts] == ["2 ln 2 = 1.386"]
+    assert panels["Generator"].lines[2].get_ydata() == pytest.approx([math.log(2)] * 2)
+    assert [text.get_text() for text in panels["Generator"].texts] == ["ln 2 = 0.693"]
     assert len(panels["Reconstruction"].lines) == 1
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["of code y", "of code z"]
@@ -423,6 +452,7 @@ def test_likelihood_over_samples_draws_both_ways_and_the_papers_points():
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
     assert drawn == [([1000, 10_000], [250, 310]), ([1000, 10_000], [240, 310]), ([10_000], [340])]
     assert len({line.get_color() for line in axes.lines}) == 1
+    assert [line.get_linestyle() for line in axes.lines[:2]] == ["-", "--"]
     assert [text.get_text() for text in axes.texts] == ["340"]
     with pytest.raises(UserError, match="'AAE' has values that are not finite"):
         figures.likelihood_over_samples({"AAE": {1000: math.inf}}, {}, {})

@@ -95,6 +95,14 @@ def test_images_are_mapped_and_need_the_files_no_more(svhn: Arrays, tmp_path: Pa
     assert np.array_equal(loaded.train.images, svhn["train"][0])
 
 
+def test_what_is_written_into_mapped_images_stays_in_this_process(
+    svhn: Arrays, tmp_path: Path
+) -> None:
+    images = data.load("svhn", tmp_path).train.images
+    images[0] = 255 - images[0]
+    assert np.array_equal(data.load("svhn", tmp_path).train.images, svhn["train"][0])
+
+
 def test_training_on_mapped_images_is_training_on_the_same_images_in_memory(
     svhn: Arrays, tmp_path: Path, runs: Path
 ) -> None:

@@ -49,6 +49,16 @@ def test_the_landing_page_shows_the_paper_s_own_model_and_counts_what_is_run():
     assert "Of the 2 reproduced, the paper prints a number for 2 (1 of its own model)" in page
 
 
+def test_the_landing_page_shows_no_number_of_other_images_beside_the_paper_s():
+    ledger = {claim.id: claim for claim in claims.load()}
+    found = {
+        "table1.tfd-10k.aae": claims.Evidence({0: 920.0}, 50, 50, "standard", "", "fer2013"),
+        "table2.mnist-100.aae": claims.Evidence({0: 3.8}, 50, 5000, "standard", ""),
+    }
+    page = pages.summary(claims.judge([ledger[name] for name in found], found))
+    assert re.findall('<td id="([^"]+)"', page) == ["table2.mnist-100.aae"]
+
+
 # ---- appendix
 
 
@@ -348,6 +358,10 @@ def test_a_seed_that_was_trained_anew_is_another_run_and_one_that_went_on_is_not
     assert pages.distinct([first, went_on, anew, went_on]) == [went_on, anew]
     page = pages.machines([results("02_one", first, went_on, anew)])
     assert "**All of it.** 2 runs" in page and page.count("<tr><td>") == 2
+    assert "Profile quick: 2 runs, 2.0 h of training" in page
+    told = results("02_one", first, went_on, anew) | {"claims": {"x": {}}}
+    cells = re.findall("<td>(.*?)</td>", pages.cost([told]))
+    assert cells == ["2 · Title one", "quick", "1", "2", "0.0", "0.0", "2.0"]
 
 
 def test_machines_say_where_runs_disagree():
@@ -374,10 +388,10 @@ def test_machines_say_where_a_chapter_itself_ran():
 
 def test_a_claim_costs_its_share_of_its_chapters_hours():
     gpu = {"processor": "Another", "cores": 16, "accelerator": "A GPU"}
-    runs = run("a", hardware=gpu, wall_seconds=7200.0), run("b", wall_seconds=1800.0)
+    runs = run("a", hardware=gpu, wall_seconds=7200.0), run("b", wall_seconds=5400.0)
     told = results("02_one", *runs) | {"claims": {"x": {}, "y": {}, "z": {}, "w": {}}}
     cells = re.findall("<td>(.*?)</td>", pages.cost([told]))
-    assert cells == ["2 · Title one", "quick", "4", "2", "2.0", "0.5", "0.5"]
+    assert cells == ["2 · Title one", "quick", "4", "2", "2.0", "0.5", "1.5"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from materials import generator
 from scipy.stats import multivariate_normal
 
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture, SwissRoll, Uniform
+from aae_lib.statistics import nearest_part
 
 PRIORS = [Gaussian(3, 5.0), GaussianMixture(), SwissRoll(), Categorical(10)]
 
@@ -72,6 +73,23 @@ def test_mixture_label_picks_its_component() -> None:
     prior, label = GaussianMixture(std_along=0.2), torch.arange(10).repeat(100)
     z = prior.sample(len(label), generator(), label)
     assert torch.equal(prior.component_log_prob(z).argmax(1), label)
+
+
+def test_a_prior_of_seven_parts_has_them_in_sevenths() -> None:
+    label, u = torch.arange(7).repeat(100), torch.arange(7) * 2 * np.pi / 7
+    flower = GaussianMixture(parts=7, std_along=0.2)
+    drawn = flower.sample(700, generator(), label)
+    assert torch.equal(flower.component_log_prob(drawn).argmax(1), label)
+    centres = flower.place(torch.arange(7), torch.zeros(7), torch.zeros(7))
+    expected = flower.radius * torch.stack((u.cos(), u.sin()), 1)
+    assert torch.allclose(centres, expected, atol=1e-5)
+    roll = SwissRoll(parts=7, std=0.0)
+    assert torch.equal(nearest_part(roll.sample(700, generator(), label), roll), label)
+
+
+def test_the_noise_around_the_roll_is_round() -> None:
+    z = SwissRoll(radius=1e-6, std=0.1).sample(50_000, generator())  # the noise alone
+    assert z.T.cov().numpy() == pytest.approx(0.01 * np.eye(2), abs=5e-4)
 
 
 def test_categorical_label_picks_its_category() -> None:

@@ -245,6 +245,12 @@ def test_points_of_the_roll_are_found_where_they_are() -> None:
     assert statistics.position_on_roll(beside, roll).numpy() == pytest.approx(outer, abs=0.02)
 
 
+def test_the_ends_of_the_roll_lie_in_its_first_and_last_part() -> None:
+    roll = SwissRoll()
+    ends = roll.mean(torch.tensor([0.0, 0.05, 0.95, 1.0]))
+    assert statistics.nearest_part(ends, roll).tolist() == [0, 0, 9, 9]
+
+
 def test_rank_correlation_of_labels_along_the_roll() -> None:
     roll = SwissRoll()
     position = statistics.position_on_roll(roll.sample(len(DIGITS), generator(), DIGITS), roll)
@@ -345,6 +351,10 @@ def test_the_circle_map_spaces_any_independent_heads_evenly() -> None:
 def test_the_circle_map_refuses_heads_that_depend_on_each_other() -> None:
     with pytest.raises(UserError, match="20 cluster heads in 2 dimensions"):
         statistics.circle_map(torch.randn(20, 2, generator=generator()))
+    heads = torch.randn(5, 8, generator=generator())
+    heads[4] = heads[3]
+    with pytest.raises(UserError, match="5 cluster heads in 8 dimensions"):
+        statistics.circle_map(heads)
 
 
 def test_a_style_that_follows_its_prior_in_every_cluster_does_not_misfit() -> None:
@@ -400,6 +410,18 @@ def test_neighbours_vote_on_a_point_that_does_not_vote_itself() -> None:
     assert statistics.neighbour_error(places, np.array([0, 0, 1, 1]), neighbours=1) == 0
     assert statistics.neighbour_error(places, np.array([0, 1, 0, 1]), neighbours=1) == 100
     assert statistics.neighbour_error(places, np.array([0, 0, 1, 0]), neighbours=1) == 50
+
+
+def test_so_many_neighbours_vote_as_are_asked_for() -> None:
+    places = np.r_[np.arange(5) / 100, 1 + np.arange(6) / 100][:, None]
+    labels = np.repeat([0, 1], [5, 6])
+    assert statistics.neighbour_error(places, labels) == 100  # ten vote: of its own four or five
+    assert statistics.neighbour_error(places, labels, neighbours=4) == 0
+    codes = torch.tensor([[0.0]] * 3 + [[1.0]] * 12 + [[9.0]] * 5)
+    label = torch.tensor([0] * 3 + [1] * 12 + [0] * 5)
+    for neighbours, read in (3, 0), (15, 100):
+        found = statistics.probe(codes, label, torch.zeros(1, 1), torch.ones(1).long(), neighbours)
+        assert found == read
 
 
 def test_correlation_ratio_of_a_variance_within_and_between() -> None:

@@ -97,8 +97,11 @@ def test_a_chapter_whose_source_has_changed_is_stale(evidence: Project):
 def test_results_of_another_execution_are_told_from_the_chapter_s(evidence: Project):
     path = evidence.published_results / "01_tiny.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"source_sha256": "0" * 64}))
-    assert "01_tiny: its results come from another execution" in verify.problems(evidence)
+    more_seeds = content["parameters"] | {"replicates": 3}
+    for changes in {"source_sha256": "0" * 64}, {"parameters": more_seeds}:
+        path.write_text(json.dumps(content | changes))
+        (evidence.root / verify.SUMS).write_text(verify.sums(evidence))
+        assert verify.problems(evidence) == ["01_tiny: its results come from another execution"]
     path.write_text("[]")
     assert any("01_tiny has no results" in line for line in verify.problems(evidence))
 
@@ -125,6 +128,20 @@ def test_a_run_that_leads_to_no_code_is_told(commits: dict, reason: str, evidenc
     assert reason in problem
 
 
+def test_a_run_of_an_older_commit_adds_up_and_one_of_another_branch_does_not(evidence: Project):
+    older = git(evidence.root, "rev-parse", "HEAD")[:12]
+    git(evidence.root, "commit", "--allow-empty", "-qm", "later")
+    publish(evidence, commit=older)
+    assert verify.problems(evidence) == []
+    git(evidence.root, "checkout", "-qb", "aside")
+    git(evidence.root, "commit", "--allow-empty", "-qm", "aside")
+    aside = git(evidence.root, "rev-parse", "HEAD")[:12]
+    git(evidence.root, "checkout", "-q", "-")
+    publish(evidence, commit=aside)
+    (problem,) = verify.problems(evidence)
+    assert f"commit {aside}, which is not in this history" in problem
+
+
 def test_a_chapter_that_was_executed_by_no_commit_is_told(evidence: Project):
     commit = git(evidence.root, "rev-parse", "HEAD")[:12]
     publish(evidence, commit=commit)
@@ -137,6 +154,7 @@ def test_a_chapter_that_was_executed_by_no_commit_is_told(evidence: Project):
         assert len(found) == problems
 
 
+@pytest.mark.parametrize("where", ["published_bench", "published_tests"])
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -146,13 +164,15 @@ def test_a_chapter_that_was_executed_by_no_commit_is_told(evidence: Project):
         ([], "cannot be read"),
     ],
 )  # fmt: skip
-def test_a_measurement_of_no_known_code_is_told(content: object, told: str, evidence: Project):
-    path = evidence.published_tests / "faults_details.json"
+def test_a_measurement_of_no_known_code_is_told(
+    content: object, told: str, where: str, evidence: Project
+):
+    path = getattr(evidence, where) / "some_details.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
     (evidence.root / verify.SUMS).write_text(verify.sums(evidence))
     (problem,) = verify.problems(evidence)
-    assert problem.startswith("data/tested/faults_details.json") and told in problem
+    assert problem.startswith(path.relative_to(evidence.root).as_posix()) and told in problem
     commit = git(evidence.root, "rev-parse", "HEAD")[:12]
     path.write_text(json.dumps({"provenance": {"commit": commit}}))
     (evidence.root / verify.SUMS).write_text(verify.sums(evidence))
