@@ -12,7 +12,7 @@ from materials import fit, fit_replicates, generator
 from torch.nn.functional import binary_cross_entropy
 
 from aae_lib import store
-from aae_lib.baselines import gan
+from aae_lib.baselines import gan, gmmn
 from aae_lib.baselines.gan import (
     PIECES,
     GenerativeAdversarialNetwork,
@@ -181,6 +181,17 @@ def test_the_autoencoder_s_cost_is_the_experiment_s_likelihood() -> None:
         )
 
 
+def test_the_autoencoder_steps_on_a_hundred_images_and_its_cost_is_the_mean() -> None:
+    model, x = build("table1_gmmn").eval(), torch.rand(1000, PIXELS, generator=generator())
+    descent, seen = Descent(model), []
+    descent.pretraining = True
+    descent.step = lambda phase, cost: seen.append((phase, number(cost)))
+    found = gmmn.step(alone(model), descent, Batch(x, None, None), generator())
+    parts = [number(reconstruction_cost(model, part, generator())) for part in x.split(100)]
+    assert seen == [("reconstruction", pytest.approx(part)) for part in parts]
+    assert number(found["reconstruction"]) == pytest.approx(sum(parts) / 10)
+
+
 def test_without_an_autoencoder_the_codes_are_the_images() -> None:
     model = build("table1_gmmn", reconstruction=None, pretraining=0)
     x = torch.rand(9, PIXELS, generator=generator())
@@ -299,6 +310,8 @@ def test_the_discriminator_of_the_gan_has_the_sizes_of_its_authors() -> None:
         (1200, 100),
         (1200, 1200),
     ]
+    norms = [n for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert norms == ["generator.1", "generator.4"]  # none in the discriminator
 
 
 # ---- both

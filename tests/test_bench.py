@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -167,8 +168,8 @@ def test_each_figure_divides_what_it_says(bench_files: Mapping[str, bytes]):
     """By the times of `conftest.SECONDS`: 2 of ours, 4 of the literal one, …"""
     values = {row["name"]: row["value"] for row in json.loads(bench_files["bench.json"])}
     assert math.isnan(values.pop("parzen_vs_sklearn"))
-    # A turn of ours may hold several estimates.
-    assert 2 / 8 / values.pop("parzen_vs_numpy") in range(1, 100)
+    # A turn of ours holds twenty estimates.
+    assert values.pop("parzen_vs_numpy") == pytest.approx(2 / 20 / 8)
     assert values == {
         "step_vs_literal": 2 / 4,
         "products_vs_step": 1 / 2,
@@ -179,6 +180,13 @@ def test_each_figure_divides_what_it_says(bench_files: Mapping[str, bytes]):
         "parzen_grid": 1 / 4,
         "parzen_10m_peak_gib": 1,
     }
+
+
+def test_our_epoch_is_of_as_many_images_as_its_rate_divides(monkeypatch):
+    seen = []
+    monkeypatch.setattr(training.Program, "advance", lambda _: seen.append(100))
+    training.our_epoch()()
+    assert sum(seen) == training.IMAGES
 
 
 # ---- what the book shows of it
@@ -228,6 +236,34 @@ def test_pictures_have_captions_whose_numbers_are_measured(folder: Path):
     change(folder / "bench_details.json", faster)
     caption = bench.pictures(bench.load(folder))[1].caption
     assert "94% at 2,000" in caption
+
+
+def test_the_roofline_is_of_what_the_machine_did_in_a_second(bench_files, folder: Path):
+    curves = bench.load(folder).curves  # a second for each piece, by `conftest`'s clock
+    assert (curves.peak, curves.bandwidth) == pytest.approx((2 * 3**3, 0.4))
+    pieces = [  # roofs of 200 GFLOP/s and 10 GB/s, an iteration of 25 GFLOP/s under the slanted one, at 5 FLOP/byte
+        bench.Piece("peak", 2e11, 4e8, 1.0),
+        bench.Piece("memory", 1e9, 1e10, 1.0),
+        bench.Piece(bench.ITERATION, 5e9, 1e9, 0.2),
+    ]
+    assert "reaches 50% of the line" in bench.roofline(replace(curves, pieces=pieces))[2]
+
+
+def test_the_caption_of_the_parzen_estimate_is_of_its_numbers(folder: Path):
+    count = np.array([1.0, 2, 5, 10, 20])
+    curves = replace(
+        bench.load(folder).curves,
+        samples={
+            "samples": np.array([10.0]),
+            "products": np.array([1.0]),
+            "one sigma": np.array([1.25]),
+            "ten sigmas": np.array([2.0]),
+        },
+        sigmas={"sigmas": count, "seconds": 2 + 0.2 * count, "products": np.full(5, 2.0)},
+    )
+    caption = bench.parzen(curves)[2]
+    assert "take 80% of our time for one σ, and 50% for ten" in caption
+    assert "each further σ costs 10% of the products" in caption
 
 
 def test_names_in_the_roofline_cover_nothing(folder: Path):

@@ -10,8 +10,10 @@ import sys
 from dataclasses import replace
 
 import pytest
+from materials import write_results
 
-from aae_lib import cli, data, training
+from aae_lib import cli, config, data, training
+from aae_lib.book import Project
 from aae_lib.claims import load
 
 
@@ -127,6 +129,30 @@ def test_what_train_is_given_reaches_training(roots, digits_archive, monkeypatch
     assert [asked[name] for name in ("seeds", *usual)] == [[0, 2], "cpu", True, True, True]
     assert cli.main([*command, "--no-together"]) == 0
     assert asked["together"] is False
+    paper = ["train", "nn_100", "--profile", "paper", "--device", "cpu"]
+    paper += ["--data", str(digits_archive)]
+    assert cli.main(paper) == 2
+    assert cli.main([*paper, "--allow-cpu"]) == 0
+    assert (asked["seeds"], asked["epochs"]) == (list(range(10)), 5000)
+
+
+def test_without_data_an_experiment_trains_on_its_own(roots, digits, monkeypatch) -> None:
+    loaded = []
+    monkeypatch.setattr(config, "load", lambda source: loaded.append(source) or digits)
+    monkeypatch.setattr(training, "fit_replicates", lambda *_, **__: [])
+    for name in ("svhn_1000", "table1_tfd_gan", "mnist_100"):
+        assert cli.main(["train", name, "--device", "cpu"]) == 0
+    assert loaded == ["svhn", "tfd", "mnist"]
+
+
+def test_claims_of_a_profile_are_of_no_other(roots, capsys) -> None:
+    path = roots / "results" / "standard" / "01_introduction.json"
+    write_results(Project(), path, path.stem)
+    name = "a2.mnist-100.epoch-1"
+    for profile, obtained in ("standard", 16.0), ("quick", None):
+        assert cli.main(["claims", "--json", "--profile", profile]) == 0
+        rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+        assert rows[name]["obtained"] == obtained
 
 
 def test_sigterm_leaves_a_place_to_go_on_from_and_a_code_to_requeue_on(

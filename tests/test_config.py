@@ -7,14 +7,20 @@ from dataclasses import MISSING, fields, replace
 
 import pytest
 
-from aae_lib import experiments
+from aae_lib import claims, experiments
 from aae_lib.cli import parse_seeds
 from aae_lib.config import MATHEMATICS, PROFILES, Code, Experiment, Rates, labels_code, profile
 from aae_lib.errors import UserError
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture, SwissRoll
-from aae_lib.store import checkpoint_path
+from aae_lib.store import KEPT_EPOCHS, checkpoint_path
 
 EXPERIMENTS = experiments.EXPERIMENTS
+
+
+def test_a_run_keeps_the_ends_of_profiles_and_the_epochs_that_a_2_prints() -> None:
+    ends = {PROFILES[name].epochs for name in ("quick", "standard")}
+    printed = {claim.epochs for claim in claims.load() if claim.id.startswith("a2.")}
+    assert set(KEPT_EPOCHS) == (ends | printed) - {5000}  # where a run ends, and all of it is kept
 
 
 def test_every_configuration_has_a_hash_of_its_own() -> None:

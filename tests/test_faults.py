@@ -40,6 +40,23 @@ def test_the_quick_faults_are_survived(harness, tmp_path: Path, monkeypatch):
     }
 
 
+def test_an_end_in_other_bits_is_not_survived(harness, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(harness.World, "train", lambda self, **_: (0, ""))
+    for bits in "the bits", "other bits":
+        monkeypatch.setattr(harness, "trained", lambda runs, bits=bits: bits)
+        world = harness.World(tmp_path, tmp_path, {"run": "the bits"})
+        assert world.ends_well() == (bits == "the bits")
+
+
+def test_a_training_is_killed_as_often_as_the_table_says(harness, tmp_path: Path, monkeypatch):
+    given = []
+    monkeypatch.setattr(harness, "hits", lambda start, signals, *_: given.extend(signals) or [])
+    monkeypatch.setattr(harness.World, "ends_well", lambda self: True)
+    world = harness.World(tmp_path, tmp_path, {"seconds": 1})
+    assert harness.killed_training(signal.SIGKILL, 4)(world, 0)
+    assert given == [signal.SIGKILL] * 4
+
+
 def test_what_is_lost_is_told_and_fails(harness, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setenv("AAE_BUILD", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["faults"])

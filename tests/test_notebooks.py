@@ -19,7 +19,7 @@ import yaml
 from materials import remote_addresses, write_digits, write_svhn
 from scipy.io import savemat
 
-from aae_lib import book, claims, data, mat
+from aae_lib import book, claims, data, mat, store
 from aae_lib.book import Project
 from aae_lib.errors import UserError
 from aae_lib.experiments import BESIDE, CHAPTERS, by_name
@@ -325,6 +325,40 @@ def test_the_workflow_refuses_what_is_no_number(setting: str, tmp_path: Path):
     assert done.returncode
     assert f"snakemake: {setting} must be a whole number" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_seeds_from_another_one_on(tmp_path: Path):
+    done = planned(
+        *("--directory", str(tmp_path), "--printshellcmds"),
+        *("--config", "profile=standard", "seed=5", "replicates=2"),
+        AAE_BUILD=str(tmp_path / "build"),
+        AAE_RUNS=str(tmp_path / "runs"),
+    )
+    said = done.stdout + done.stderr
+    assert re.findall(r"^rule train_fig2_gaussian_(.*):$", said, re.MULTILINE) == ["5", "6"]
+    chapters = [line for line in done.stdout.splitlines() if "aae_lib.book run " in line]
+    assert len(chapters) == 10
+    assert all("--seed 5 -p replicates 2" in line for line in chapters)
+
+
+def test_a_job_that_fails_leaves_the_checkpoint_that_is_there(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
+    kept = store.checkpoint_path(by_name("nn_100"), 0, 5000)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"weeks of work")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "data-verified").touch()
+    # Of two seeds one is there; a processor is refused at once, and the job has failed.
+    done = command(
+        *(sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", "1"),
+        *("--directory", str(tmp_path), "train_nn_100_0_to_1"),
+        *("--config", "profile=paper", "replicates=2", "together=1"),
+        AAE_BUILD=str(tmp_path / "build"),
+        AAE_DATA=str(tmp_path),
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.returncode and "--allow-cpu" in done.stdout + done.stderr
+    assert kept.read_bytes() == b"weeks of work"
 
 
 def test_who_insists_gets_the_paper_profile_without_a_gpu(tmp_path: Path):

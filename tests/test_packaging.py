@@ -171,6 +171,12 @@ def test_clean_removes_folders_of_the_build_alone_whatever_it_is_called():
     assert shlex.split(command) == ["rm", "-rf", "/scratch/my runs/html", "/scratch/my runs/source"]
 
 
+def test_what_make_book_is_given_reaches_snakemake():
+    shown = make("-n", "book", "PROFILE=paper", "SEED=7", "REPLICATES=2", "ALLOW_CPU=1").stdout
+    for given in ("profile=paper", "seed=7", "replicates=2", "allow_cpu=1"):
+        assert given in shown
+
+
 def test_a_chapter_without_a_gpu_can_be_insisted_on():
     asked = "-n", "chapter", "CHAPTER=07", "PROFILE=paper"
     assert "-p allow_cpu True" not in make(*asked).stdout

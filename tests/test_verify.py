@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from materials import write_chapter, write_executed, write_results
 
-from aae_lib import book, cli, verify
+from aae_lib import book, cli, store, verify
 from aae_lib.book import Project
-from aae_lib.experiments import by_name
+from aae_lib.experiments import EXPERIMENTS, by_name
 
 FILES = ["data/claims.toml", "book/chapters/01_tiny.ipynb", "data/results/01_tiny.json"]
 
@@ -128,6 +129,23 @@ def test_a_run_that_leads_to_no_code_is_told(commits: dict, reason: str, evidenc
     assert reason in problem
 
 
+def test_code_that_no_commit_holds_says_so(tmp_path: Path, monkeypatch):
+    """Whatever tags the repository has."""
+    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
+    commit = store.commit.__wrapped__
+    assert commit() == "unknown"
+    git(tmp_path, "init", "-q")
+    for content in "a", "b":
+        (tmp_path / "code").write_text(content)
+        git(tmp_path, "add", "code")
+        git(tmp_path, "commit", "-qm", content)
+        git(tmp_path, "tag", f"v-{content}")
+        clean = commit()
+        assert clean == git(tmp_path, "rev-parse", "--short=12", "HEAD")
+        (tmp_path / "code").write_text("c")
+        assert commit() == f"{clean}-dirty"
+
+
 def test_a_run_of_an_older_commit_adds_up_and_one_of_another_branch_does_not(evidence: Project):
     older = git(evidence.root, "rev-parse", "HEAD")[:12]
     git(evidence.root, "commit", "--allow-empty", "-qm", "later")
@@ -229,6 +247,19 @@ def test_the_command_lists_what_does_not_add_up_and_leaves_with_1(
         "data/claims.toml has changed since it was published",
         "3 files looked at; problems: 1",
     ]
+
+
+def test_published_runs_on_other_images_are_of_today_s_configurations():
+    """`verify` compares those on MNIST alone: of others it does not know which images they were."""
+    for path in Project().published_results.glob("*.json"):
+        content = json.loads(path.read_bytes())
+        measured_on = [claim["data"] for claim in content["claims"].values() if "data" in claim]
+        names = {f"{data['name']}@{data['digest']}" for data in measured_on}
+        for run in content["runs"]:
+            experiment = EXPERIMENTS.get(run["experiment"])
+            if experiment and experiment.source != "mnist":
+                today = {replace(experiment, data=name).hash for name in names}
+                assert run["hash"] in today, experiment.name
 
 
 def test_this_repository_s_evidence_adds_up():
