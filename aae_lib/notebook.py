@@ -49,6 +49,7 @@ OWN_PARAMETERS: dict[str, tuple[type, ...]] = {
     "label_counts": (str, int),
     "cluster_counts": (str, int),
     "epochs": (int, float, type(None)),
+    "trial_epochs": (int, float, type(None)),
     "train": (bool,),
 }
 """Those that only some chapters have."""
@@ -291,7 +292,7 @@ class Chapter:
         if not finite:
             raise UserError(f"{self.name}: a result is not finite; nothing was written.")
         return {
-            "schema": 1,
+            "schema": claims.SCHEMA,
             "chapter": self.name,
             "title": self.title,
             "profile": self.profile.name,

@@ -180,9 +180,25 @@ def majority_names(q: Tensor, labels: Tensor) -> Tensor:
     return torch.where(counts.sum(1) > 0, counts.argmax(1), cluster_names(q, labels))
 
 
-def contingency(q: Tensor, labels: Tensor) -> Tensor:
-    """How many images of each class lie in each cluster, (m, classes), for q (n, m) and labels (n,)."""
-    classes = int(labels.max()) + 1
+def any_image_error(naming: tuple[Tensor, Tensor], q: Tensor, labels: Tensor) -> float:
+    """Mean of `cluster_error`, in %, if every image of a cluster is as likely to name it, not the surest alone.
+
+    `naming` are the probabilities (k, m) and the labels (k,) of the images that name; q (n, m) and labels (n,) are of
+    those that are judged. Where no image can name a cluster, all of its images are wrong.
+    """
+    classes = 1 + int(max(naming[1].max(), labels.max()))
+    seen = contingency(*naming, classes).double()
+    share = seen / seen.sum(1, keepdim=True).clamp(min=1)  # of each name
+    right = float((share * contingency(q, labels, classes)).sum())
+    return 100 * (1 - right / len(labels))
+
+
+def contingency(q: Tensor, labels: Tensor, classes: int | None = None) -> Tensor:
+    """How many images of each class lie in each cluster, (m, classes), for q (n, m) and labels (n,).
+
+    `classes` where there may be more of them than these labels show.
+    """
+    classes = classes or int(labels.max()) + 1
     pairs = q.argmax(1) * classes + labels
     return torch.bincount(pairs, minlength=q.shape[1] * classes).view(-1, classes)
 

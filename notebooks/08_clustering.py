@@ -63,10 +63,12 @@ data = "mnist"  # or an image archive of your own: see data/README.md
 allow_cpu = False  # let the paper profile run without a GPU
 cluster_counts = "16, 30"  # which rows of Table 3 to train
 epochs = None  # of each row; None takes the profile's number
+trial_epochs = None  # of thirty clusters at a third of the rates, two seeds
 
 # %%
 import pandas as pd
 import torch
+from sklearn.cluster import KMeans
 
 from aae_lib import figures, networks, phases, statistics, training
 from aae_lib.config import Rates
@@ -76,7 +78,10 @@ from aae_lib.notebook import Chapter, changed, choices, counted, glue, pixels, s
 
 figures.use_style()
 chapter = Chapter.open(
-    "08_clustering", "Unsupervised clustering", globals(), also=["cluster_counts", "epochs"]
+    "08_clustering",
+    "Unsupervised clustering",
+    globals(),
+    also=["cluster_counts", "epochs", "trial_epochs"],
 )
 counts = choices("cluster_counts", cluster_counts, ["16", "30"])
 
@@ -109,11 +114,16 @@ source(phases.generator_costs, phases.imbalance)
 # \text{error} = \text{share of test images with } c_{\arg\max_i q(y_i \mid x)} \ne \mathrm{label}(x).
 # $$ (eq-protocol)
 #
-# One label for each cluster is all that is ever looked at, so one odd image can misname hundreds. Beside it stand a name by **majority** of the validation images in the cluster, and one measure that needs no names, the **normalised mutual
-# information** of cluster and label: 0 if they are independent, 1 if each tells the other.
+# One label for each cluster is all that is ever looked at, so one odd image can misname hundreds. Beside it stand a name by **majority** of the validation images in the cluster; the error to expect if **any** image of the cluster were as likely to name it; and one measure that needs no names, the **normalised mutual
+# information** of cluster and label: 0 if they are independent, 1 if each tells the other. Where a share $p$ of a cluster is of one digit and the rest is spread, the majority errs on $1 - p$ of it, and a random image on $1 - p^2$ or a little less, about twice as much: that is the protocol's worth where the surest images are no more typical than the others.
 
 # %%
-source(statistics.cluster_names, statistics.majority_names, statistics.cluster_error)
+source(
+    statistics.cluster_names,
+    statistics.majority_names,
+    statistics.any_image_error,
+    statistics.cluster_error,
+)
 
 # %% [markdown]
 # ## Training
@@ -207,32 +217,44 @@ pairs["share of the error, %"] = 100 * pairs["test images"] / int(wrong.sum())
 pairs.style.hide(axis="index").format(precision=0)
 
 # %% [markdown]
-# A digit shares its clusters with those that are drawn with nearly the same strokes. Is that so to the decoder, which knows no strokes? Here is what its cost goes by, the mean of $\lVert x - x' \rVert^2$ over pairs of validation images.
+# Is it worth a cluster to tell two digits apart? The decoder goes by its cost. If nothing but means is known of either, telling $n_a$ images from $n_b$ others takes
+#
+# $$
+# \frac{n_a n_b}{n_a + n_b}\, \lVert \bar x_a - \bar x_b \rVert^2
+# $$ (eq-worth)
+#
+# off the squared error. Here it is for the validation images of the pairs above, and for every digit that is cut in two by $k$-means, as into ways to write it.
 
 
 # %%
+def worth(a, b):
+    """What telling images `a` from `b` by their means takes off the squared error."""
+    share = len(a) * len(b) / (len(a) + len(b))
+    return share * ((a.mean(0) - b.mean(0)) ** 2).sum()
+
+
 by_digit = {
     digit: splits["validation"].pixels()[labels["validation"].numpy() == digit]
     for digit in range(chapter.dataset.classes)
 }
+of_pairs = {
+    f"{a} told from {b}": worth(by_digit[a], by_digit[b])
+    for a, b in {tuple(sorted(pair)) for pair in pairs.iloc[:, :2].itertuples(index=False)}
+}
+of_halves = {}
+for digit, images in by_digit.items():
+    if len(images) < 2:
+        continue
+    half = KMeans(2, n_init=1, random_state=0).fit(images).labels_ == 0
+    of_halves[f"{digit} in two clusters"] = worth(images[half], images[~half])
 
-
-def apart(a, b):
-    """Mean squared distance of an image of `a` and one of `b`."""
-    one, other = by_digit[a], by_digit[b]
-    return (one**2).sum(1).mean() + (other**2).sum(1).mean() - 2 * one.mean(0) @ other.mean(0)
-
-
-mixed = dict.fromkeys(tuple(sorted(pair)) for pair in pairs.iloc[:, :2].itertuples(index=False))
-for digit, other in mixed:
-    print(f"a {digit} and a {other}: {apart(digit, other):.0f}")
-widest = max(by_digit, key=lambda digit: apart(digit, digit))
-print(f"two images of a {widest}: {apart(widest, widest):.0f}")
+# %% tags=["hide-input"]
+off = pd.Series(of_pairs | of_halves, name="off the squared error").sort_values(ascending=False)
+off.rename_axis("").reset_index().style.hide(axis="index").format(precision=0, thousands=" ")
 
 # %% [markdown]
-# The last line is of the digit that is written in the most different ways: for the cost, most of the pairs are hardly farther apart than that. But a distance is not yet a gain. Telling $n_a$ images of one digit from $n_b$ of another takes
-# $\frac{n_a n_b}{n_a + n_b} \lVert \bar x_a - \bar x_b \rVert^2$ off the squared error of the validation images, if nothing but means is known of either: 3400 for 4 and 9, 5100 for 3 and 5, 5200 for 5 and 8. A second cluster for the 0s takes off 6500, for the 1s 6600 and for the 5s 5300 (by $k$-means), and no other cost of the model objects to the exchange.
-# Then 3 and 8 (7100) and 0 and 6 (16 600) should have been worth telling apart, and of these we know no explanation. The five numbers of the style, which do a part of either work, are left out of this.
+# Where a digit in two clusters stands above a pair, a cluster that tells the pair apart is worth less than a second one for that digit, and no other cost of the model objects to the exchange. A pair that stands above every digit should have been worth telling apart, and if it shares clusters all the same, we know no
+# explanation of it. The five numbers of the style, which do a part of either work, are left out of this.
 #
 # ## Table 3: the error of named clusters
 
@@ -245,6 +267,7 @@ def measure(q, part):
     return {
         "error, %": statistics.cluster_error(q[part], labels[part], protocol),
         "error by majority, %": statistics.cluster_error(q[part], labels[part], majority),
+        "error by any image, %": statistics.any_image_error(naming, q[part], labels[part]),
         "mutual information": statistics.mutual_information(q[part], labels[part]),
         "clusters in use": statistics.clusters_in_use(q[part]),
         "sureness": statistics.sureness(q[part]),
@@ -266,8 +289,9 @@ if len(chapter.seeds) > 1:
     table = pd.concat((table, spread.rename_axis(["clusters", "seed"]))).sort_index(
         level="clusters", sort_remaining=False, kind="stable"
     )
-table.insert(0, "the paper, %", [reported[count] for count, _ in table.index])
-table.reset_index().style.hide(axis="index").format(precision=2)
+paper = [None if row == "std" else reported[count] for count, row in table.index]
+table.insert(0, "the paper, %", pd.Series(paper, table.index, float))
+table.reset_index().style.hide(axis="index").format(precision=2, na_rep="")
 
 # %% [markdown]
 # Read the error by the protocol together with the number of clusters in use and with the sureness. With fewer clusters in use than there are digits, not each digit can have one of its own; but an encoder that is not sure uses all of them a little. With a sureness far from 1 the cluster of an image is the largest of several similar
@@ -354,10 +378,10 @@ pd.DataFrame(
 ).style.hide(axis="index").format(precision=2, na_rep="diverged")
 
 # %% [markdown]
-# How to read this: with care. In the published run the rows are of sixteen clusters. An earlier execution had the same rows of thirty, first seed and four epochs as well, and put many of them in another order (validation error in %, sixteen and thirty):
+# How to read this: with care. In the published run the rows are of sixteen clusters, with products in bfloat16. The same seed was trained for four epochs twice before, in single precision, with sixteen and with thirty clusters, and many rows then stood in another order (validation error in %: sixteen, sixteen before, thirty before):
 #
-# * *worse than "as above" (26.4 and 17.1) in both:* noise on what D judges (54.5 and 53.6), a slow reconstruction (31.7 and 28.7), a temperature of one half by little (29.5 and 17.4), and no batch norm in the heads or anywhere, which diverges.
-# * *better in one and worse in the other:* batch norm after the ReLU (21.8 and 24.1), no dropout (44.6 and 15.5), noise for dropout (24.8 and 19.7), a cost for balance (31.3 and 15.9), initial weights of A.1 (24.1 and 22.6).
+# * *worse than "as above" (29.2, 26.4, 17.1) each time:* noise on what D judges (59.0, 54.5, 53.6), a slow reconstruction (34.3, 31.7, 28.7), and no batch norm in the heads or anywhere, which diverges.
+# * *now better and now worse:* batch norm after the ReLU (26.7, 21.8, 24.1), no dropout (45.6, 44.6, 15.5), noise for dropout (32.5, 24.8, 19.7), a temperature of one half (27.6, 29.5, 17.4), a cost for balance (28.7, 31.3, 15.9), initial weights of A.1 (25.9, 24.1, 22.6).
 #
 # So what helps is chance, as far as one seed tells, and what hurts is more certain. It does not help to keep the softmax soft for longer, by noise on what the discriminator judges: the decoder then takes its entries for a second style, of many smooth numbers, and the clusters mix. Nor to hold the decoder back until the adversary has sorted the
 # images: it sorts them into a division in which the decoder had no say. Once the softmax is sure, it passes on almost no gradient, and the error stays near where it is.
@@ -365,24 +389,9 @@ pd.DataFrame(
 # Larger weights at the paper's learning rates are held by batch norm alone. Without that of the heads a cost stops being finite within the first epoch: no dot in the figure, "diverged" in the table. The paper's word for it was "crucial".
 
 # %% [markdown]
-# ## Against the paper
+# ## A trial: other heads, and smaller steps
 #
-# A run that is shorter than the paper's 1500 epochs gets no verdict on the final number; the appendix prints no error on the way.
-
-# %% tags=["hide-input"]
-chapter.against_the_paper("table3.")
-
-# %% [markdown]
-# **What the published run misses, and what was tried.** One seed of each row and 12 epochs of 1500 are what two cores train in two hours. We had set ourselves 12 % with thirty clusters and 20 % with sixteen, for epoch 50.
-#
-# *Thirty*: 14.3 %, and no nearer to 12 in the last epochs. Fours and nines share clusters, which alone is almost half of the error. *Sixteen*: 29.5 %. Three merged pairs make two thirds of it: more than half of the zeros lie with the sixes, more than half of the fives with the eights, and the fours with the nines. Thirty clusters have room for both of a pair, sixteen only if no
-# digit takes three. The pairs are settled in the first epochs: the sureness is 0.98, an image at the wrong side of a sure softmax is not moved by any cost, and what remains is that single clusters change their name, by which the error goes up and down from epoch to epoch.
-#
-# *Longer?* Three seeds with thirty clusters ended at 22.9, 24.3 and 16.1 % after 50 epochs on a GPU, no better than after twenty, and of three with sixteen one stopped being finite in its first epoch (point 2). Of these only the errors are left, for the weights, 300 MB a seed, were too large to take from that machine: so they stand here and not in the table. On a processor, with products in
-# [bfloat16](../speed.md), the first seed with thirty ended at 19.5 % (16.8 after eighteen, its best), and with sixteen stood between 24.7 and 27.0 from epoch 20 to 33. *An early step?* With
-# 1000 units and thirty clusters, all rates × 0.1 after the eighth epoch: the validation error goes from 17.1 to 16.6 % in two epochs, and is calmer, not lower. *Other settings?* The ablation.
-#
-# *Heads whose batch norm learns nothing?* A.3 does not say whether it learns a scale and a shift. Without them (`batch_norm_learned=False`) each logit of $y$ keeps mean 0 and variance 1 over a mini-batch, before a temperature $\tau$ divides it. Let a category have a share $s$ of the images, and its logit one value for those and another for the rest:
+# **Heads whose batch norm learns nothing.** A.3 does not say whether it learns a scale and a shift. Without them (`batch_norm_learned=False`) each logit of $y$ keeps mean 0 and variance 1 over a mini-batch, before a temperature $\tau$ divides it. Let a category have a share $s$ of the images, and its logit one value for those and another for the rest:
 #
 # $$
 # \text{these are } \Delta = \frac{1}{\tau \sqrt{s\,(1 - s)}} \text{ apart, and } q(y \mid x) \le \frac{1}{1 + (m - 1)\, e^{-\Delta}} \text{ at } s = \tfrac{1}{m}.
@@ -397,12 +406,78 @@ chapter.against_the_paper("table3.")
 # | 16 clusters, 1000 units, seed 0 | | | | | 21.8 | 24.6 |
 # | 16 clusters, 1000 units, seed 1 | | | | | 22.1 | |
 #
-# With 1000 units and thirty clusters this helps both seeds, by more than anything else that we have tried; with sixteen, after four epochs, the row "as above" of the ablation stood at 26.4. Higher temperatures left sixteen worse off (0.57: 27.1 and 36.6; 0.8: 31.9). With a learned shift, its scale still fixed, sixteen were at 34.6 ($\tau$ = ½) and 45.9 (0.3): it seems to be the equal shares that matter, more than the ceiling. Equal shares have a price of their own: of ten equally frequent digits in sixteen equal clusters, six digits fill two clusters each at best and four get one, so that 15 % of the images lie with another digit. Thirty have no such floor, and the paper's 9.55 % is below it: its sixteen cannot have been equal.
+# With 1000 units and thirty clusters this helps both seeds, by more than anything else that we have tried; with sixteen, after four epochs, the row "as above" of the ablation stands at 29.2. Higher temperatures left sixteen worse off (0.57: 27.1 and 36.6; 0.8: 31.9). With a learned shift, its scale still fixed, sixteen were at 34.6 ($\tau$ = ½) and 45.9 (0.3): it seems to be the equal shares that matter, more than the ceiling. Equal shares have a price of their own: of ten equally frequent digits in sixteen equal clusters, six digits fill two clusters each at best and four get one, so that 15 % of the images lie with another digit. Thirty have no such floor, and the paper's 9.55 % is below it: its sixteen cannot have been equal.
 # At the paper's **3000 units it does not carry over**. Three seeds after seven epochs, *test* images: thirty clusters ($\tau$ = ½) 12.3, 20.3 and 17.0 %, where the learned scale has 14.4 with the first seed, in single precision; sixteen ($\tau$ = 0.4) 35.4, 36.9 and 43.2 %, where the learned scale has 28.3. So it is not the setting of this chapter.
 #
-# *A third of all rates?* At the same rates a network three times as wide moves further in each step: the change of an output by a step on the weights in front of it grows with the number of its inputs. With thirty such clusters ($\tau$ = ½) and 0.0033 and 0.033 in place of A.3's 0.01 and 0.1, two seeds of 3000 units get better steadily, as nothing else in this chapter does. Errors by *majority*
-# are 13.3 and 13.9 % of the validation images after seven epochs, 11.5 and 11.8 in the seventeenth, 10.7 and 10.8 in the twenty-second, and in the thirtieth, which the first seed alone has reached, 10.0; the learned scale at the paper's rates has 15.9 after fifty (first seed; all with products in bfloat16), and in the published run, in single precision, 13.5 of the test images after twelve. By the protocol they jump about above that, from epoch 7 to 21 between 11.4 and 13.9 % with the first seed and between 12.6 and 19.1 with the second: in the seventeenth, of
-# 344 images in one cluster 308 are nines, and its surest is a seven. From epoch 24 to 29 the first seed has 9.8 to 12.4 % (test images: 10.4 to 12.6), where the paper's rates have 19.2 after fifty. What is left is mostly fours and nines: 446 of the 1004 wrong by majority. Where both seeds are after fifty epochs we have not seen yet, nor whether the rates do it, or the heads and time; and these are not the rates that A.3 prints.
+# **Smaller steps.** At the same rates a network three times as wide moves further in each step: the change of an output by a step on the weights in front of it grows with the number of its inputs. So here are thirty clusters of 3000 units once more, with such heads ($\tau$ = ½), at 0.0033 and 0.033 in place of A.3's 0.01 and 0.1. These are not the rates that
+# A.3 prints, so this decides no claim, and errors are those of *validation* images. {glue:text}`trial-shown`
+
+# %% tags=["remove-stderr"]
+gentle = []
+if trial_epochs:
+    gentle = chapter.train(
+        changed(
+            by_name("clusters_30"),
+            "clusters_30_third",
+            batch_norm_learned=False,
+            temperature=0.5,
+            reconstruction=Rates(0.0033, 0.9),  # the paper: 0.01
+            adversarial=Rates(0.033, 0.1),  # the paper: 0.1
+        ),
+        epochs=trial_epochs,
+        seeds=[seed, seed + 1],
+    )
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training with thirty clusters, by the paper's protocol: at a third of all rates, with heads whose batch norm learns nothing; and at the paper's. What to see: which of the two still gets better at the end, and how far single names make the curves jump.", "name": "fig-trial-8"}}
+trial = "a third of the rates"
+settings = {trial: gentle, "the paper's rates": runs.get("30", [])}
+missing = "not run: no such training was asked for (trial_epochs)"
+figures.error_along_training(
+    {title: {f"seed {r.seed}": r.history for r in tried} for title, tried in settings.items()},
+    quantity="validation error",
+) if gentle else figures.notice(missing)
+
+# %% tags=["hide-input"]
+tried_out = [
+    {
+        "thirty clusters": title,
+        "seed": run.seed,
+        "epochs": f"{run.epochs:g}",
+        **measure({"validation": clusters_of(run, "validation")}, "validation"),
+    }
+    for title, tried in settings.items()
+    for run in tried
+]
+pd.DataFrame(tried_out).style.hide(axis="index").format(precision=2)
+
+# %% [markdown]
+# *In the published run* both seeds get better steadily by majority, as nothing else in this chapter does: 13.3 and 13.9 % of the validation images after seven epochs, 11.5 and 11.8 after seventeen, 10.7 and 10.8 after twenty-two, 8.9 and 10.0 after forty; the paper's rates have 15.9 after fifty (all with products in bfloat16).
+# By the protocol the first seed has 9.4 % and the second 17.3. Five of the second's thirty clusters are misnamed: one of them holds 228 threes and 125 fives, and its surest image is an eight. That is a lottery. Of the twenty surest images of each cluster 9 % are of another digit than most of it (second seed: 8), of all images 9 (10): to be sure is not to be typical. So the protocol's error is one draw around
+# the column "by any image", 13.2 and 14.7. (At the paper's rates it is one in the plain sense: in nearly every cluster dozens to hundreds of images are given a probability that rounds to 1, and the first of them names it, point 7.) By such a draw the paper's 4.1 % would take some two by majority.
+#
+# What is left by majority are fours and nines with the first seed, 399 of 894 images; with the second threes and fives, 316 of 995, and then fours and nines, 235. Whether it is the size of the steps that helps, or the heads and time, we have not told apart; and these are not the rates that A.3 prints.
+
+# %% [markdown]
+# ## Against the paper
+#
+# A run that is shorter than the paper's 1500 epochs gets no verdict on the final number; the appendix prints no error on the way.
+
+# %% tags=["hide-input"]
+chapter.against_the_paper("table3.")
+
+# %% [markdown]
+# **What the published run misses, and what was tried.** One seed of each row, with products in bfloat16 (point 9), and 50 epochs of 1500. For this epoch we had set ourselves 12 % with thirty clusters and 20 % with sixteen.
+#
+# *Thirty*: 19.5 %, and no nearer to 12 since the eighteenth epoch, when it stood at 16.8; from there on it goes up and down between 16.8 and 19.7. Fours, nines and sevens share clusters: images of one of the three in a cluster named after another are 69 % of the error. Seven clusters have another name than their validation images' majority, which costs 2.6 points. *Sixteen*: 24.1 %, still falling, slowly
+# (validation images: 25.5, 24.9, 24.6 and 23.8 % in the mean over epochs 11 to 20, 21 to 30, 31 to 40 and 41 to 50). Fours lie with the nines and fives with the eights, which is 58 % of the error: thirty clusters have room for both of a pair, sixteen only if no
+# digit takes three. The pairs are settled in the first epochs: the sureness is 0.99, an image at the wrong side of a sure softmax is not moved by any cost, and what remains is that single clusters change their name, by which the error goes up and down from epoch to epoch. So more clusters help here by a fifth; the paper's two numbers differ by more than a half.
+#
+# *By luck?* As far as one seed tells: before this run the same seed was published in single precision, after twelve epochs. It had 14.3 % with thirty clusters and 29.5 % with sixteen, where bfloat16 has 19.3 and 26.9 at that epoch. Runs of one seed that differ in rounding part as far as seeds do.
+#
+# *Longer?* Three seeds with thirty clusters ended at 22.9, 24.3 and 16.1 % after 50 epochs on a GPU, no better than after twenty, and of three with sixteen one stopped being finite in its first epoch (point 2). Of these only the errors are left, for the weights, 300 MB a seed, were too large to take from that machine: so they stand here and not in the table. *An early step?* With
+# 1000 units and thirty clusters, all rates × 0.1 after the eighth epoch: the validation error goes from 17.1 to 16.6 % in two epochs, and is calmer, not lower. *Other settings?* The ablation.
+#
+# *Heads whose batch norm learns nothing, or smaller steps?* The trial above.
 
 # %% [markdown]
 # ### Deviations
@@ -417,6 +492,7 @@ chapter.against_the_paper("table3.")
 # 6. **Softmax, not one-hot, in training.** As in chapter 7, decoder and discriminator get the softmax output; the paper's text speaks of a one-hot vector. Heads are decoded from exact one-hot vectors.
 # 7. **Ties of the protocol: the paper is silent.** Where several validation images give a cluster the same largest probability, which happens once the softmax rounds to 1, the first of them names it.
 # 8. **The reconstruction cost: "half the Euclidean error".** As in chapter 7, half the squared error, summed over the pixels. Effect: not measured here.
+# 9. **Precision.** The published models multiply in hidden layers in [bfloat16](../speed.md), with two to three significant digits; all else is in single precision. Effect: within what one seed tells (above).
 
 # %% [markdown]
 # ## Exercises
@@ -493,6 +569,13 @@ glue("machine", chapter.machine())
 glue("profile-name", chapter.profile.name)
 glue("epochs", counted(first.epochs, "epoch"))
 glue("of-epochs", f"{experiment.epochs:,}")
+if gentle:
+    majority = [row["error by majority, %"] for row in tried_out if row["thirty clusters"] == trial]
+    told = " and ".join(f"{error:.1f} %" for error in majority)
+    told = f"After {counted(gentle[0].epochs, 'epoch')} two seeds err on {told} by majority."
+else:
+    told = "No such training was asked for; the parameter trial_epochs does it."
+glue("trial-shown", told)
 several = len(chapter.seeds) > 1
 glue("seeds", f"the mean over {len(chapter.seeds)} seeds" if several else "one seed")
 results = chapter.finish()

@@ -93,6 +93,17 @@ def test_a_cluster_is_named_by_the_image_that_is_surest_of_it() -> None:
     assert statistics.cluster_error(Q, LABELS, torch.tensor([2, 1, 1, 1])) == pytest.approx(100 / 6)
 
 
+def test_any_image_s_name_is_the_mean_over_all_images_that_could_give_it() -> None:
+    """Clusters 0, 1 and 2 have four, one and one image; the last has none, and one judged image lies there."""
+    judged, labels = torch.eye(4)[[0, 0, 1, 2, 3]], torch.tensor([2, 8, 1, 2, 1])
+    errors = [
+        statistics.cluster_error(judged, labels, torch.tensor([name, 1, 1, 99]))
+        for name in LABELS[Q.argmax(1) == 0].tolist()
+    ]
+    found = statistics.any_image_error((Q, LABELS), judged, labels)
+    assert found == pytest.approx(sum(errors) / len(errors))
+
+
 @pytest.fixture(params=range(3))
 def clustered(request) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities (200, 8) and labels of 5 classes, drawn at random."""
