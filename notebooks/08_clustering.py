@@ -110,8 +110,10 @@ source(phases.generator_costs, phases.imbalance)
 # **The paper's protocol** for an error without training on labels. Of all validation images $x_n$, the one that maximises $q(y_i \mid x_n)$ names cluster $i$, and every image that falls into cluster $i$ gets that name:
 #
 # $$
-# c_i = \mathrm{label}\bigl(x_{\arg\max_n q(y_i \mid x_n)}\bigr), \qquad
-# \text{wrong: test images with } c_{\arg\max_i q(y_i \mid x)} \ne \mathrm{label}(x).
+# \begin{aligned}
+# c_i &= \mathrm{label}\bigl(x_{\arg\max_n q(y_i \mid x_n)}\bigr), \\
+# \text{error} &= \text{share of test images with } c_{\arg\max_i q(y_i \mid x)} \ne \mathrm{label}(x).
+# \end{aligned}
 # $$ (eq-protocol)
 #
 # One label for each cluster is all that is ever looked at, so one odd image can misname hundreds. Beside it stand a name by **majority** of the validation images in the cluster; the error to expect if **any** image of the cluster were as likely to name it; and one measure that needs no names, the **normalised mutual
