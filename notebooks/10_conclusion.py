@@ -133,7 +133,7 @@ HTML("\n".join(f"<h3>{title}</h3>{table}" for title, table in tables.items()))
 # [Machines](../machines.md).
 #
 # **Results.** This run: {glue:text}`this-run`. Published evidence: {glue:text}`published`. {glue:text}`published-standing` Not reproduced, in this run: {glue:text}`missed`; in the published evidence: {glue:text}`missed-published`. A claim without a verdict is about the end of a schedule
-# that is longer than the run, or about SVHN and the Toronto faces, whose stand-ins were measured instead, or rests on another claim that is missed, or comes from fewer than fifty epochs; the table above gives the reason for each.
+# that is longer than the run, or about SVHN and the Toronto faces, whose stand-ins were measured instead, or rests on another claim that is missed, or, in a short run, comes from fewer than fifty epochs; the table above gives the reason for each.
 #
 # **What was easy.** The loop is short, and the appendix gives rates, momentum, schedule and noise for the semi-supervised and the clustering experiments, and layers for all but SVHN's. The error along training that A.2 prints was the most useful passage of all: it lets a
 # short run be judged by the numbers of one that takes days.
