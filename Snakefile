@@ -104,8 +104,16 @@ rule data:
         PYTHON + "aae_lib.cli fetch" if DATA == "mnist" else "true"
 
 
-# A chapter that trains long itself, for its ablation, would end the book alone beside idle cores: so these are begun first.
-LONG = ["08_clustering", "05_likelihood", "02_adversarial_autoencoders", "07_semi_supervised"]
+# A chapter that takes long itself, for an ablation or ten thousands of samples, would end the book alone beside idle
+# cores: so these are begun first, the longest before the others.
+LONG = [
+    "08_clustering",
+    "05_likelihood",
+    "09_dimensionality_reduction",
+    "02_adversarial_autoencoders",
+    "07_semi_supervised",
+    "06_supervised",
+]
 PRIORITY = {name: len(LONG) - i for i, chapter in reversed([*enumerate(LONG)]) for name in SHOWN[chapter]}
 
 # A clock that ran ahead leaves files of the future, than which nothing that is made from them now would be newer, and

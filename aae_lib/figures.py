@@ -48,12 +48,13 @@ DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.2)))
 """Of lines, in the order in which they are drawn."""
 
 INK, GREY = "#222222", "#8a8a8a"
-VERDICT_COLOURS = {
-    "reproduced": "#0b62b8",
-    "partly": "#c98a00",
-    "not reproduced": "#b3261e",
-    "not run": GREY,
+VERDICT_LOOKS = {
+    "reproduced": {"color": "#0b62b8", "marker": "o"},
+    "partly": {"color": "#c98a00", "marker": "D"},
+    "not reproduced": {"color": "#b3261e", "marker": "X"},
+    "not run": {"color": GREY, "marker": "s"},
 }
+"""A colour and, where a page is printed in grey, a shape for each verdict."""
 HALO = (withStroke(linewidth=3, foreground="white"),)
 
 STYLE = {
@@ -346,7 +347,8 @@ def error_along_training(
     """An error in % against epochs, both logarithmic. Paper: A.2.1, its last paragraph.
 
     `series[setting][seed]` holds equally long lists "epoch" (from 1) and `quantity` (in %), as a
-    chapter's results file does: a thin line per seed, and mean ± one standard deviation of several.
+    chapter's results file does: a thin line per seed, and the mean of several, with a band of ± one standard deviation
+    from three on: of two it would lie around values that neither has.
     `reference[setting]` maps epochs to the paper's values, drawn as open markers in the setting's
     colour with the number beside them.
 
@@ -371,7 +373,10 @@ def error_along_training(
             for seed, run in series.get(setting, {}).items()
         ]
         for curve in curves:
-            weight = {"lw": 1.8} if len(curves) == 1 else {"lw": 0.7, "alpha": 0.55}
+            # Hundreds of epochs jump so often that thick lines would cover each other.
+            weight = {"lw": 1.8 if len(curve) <= 100 else 0.9}
+            if len(curves) > 1:
+                weight = {"lw": 0.7, "alpha": 0.55}
             dots = {"marker": "o", "ms": 4} if len(curve) < 8 else {}
             axes.plot(list(curve), list(curve.values()), color=colour, ls=dash, **weight, **dots)
         name = setting
@@ -380,8 +385,9 @@ def error_along_training(
             points = [point for curve in curves for point in curve.items() if point[0] in shared]
             epoch, error = zip(*points, strict=True)
             look = {"color": colour, "ls": dash, "lw": 2.2, "err_kws": {"alpha": 0.16, "lw": 0}}
-            seaborn.lineplot(x=epoch, y=error, errorbar="sd", ax=axes, **look)
-            name = f"{setting}: mean ± std of {len(curves)} seeds"
+            band, told = ("sd", "mean ± std") if len(curves) > 2 else (None, "mean")
+            seaborn.lineplot(x=epoch, y=error, errorbar=band, ax=axes, **look)
+            name = f"{setting}: {told} of {len(curves)} seeds"
         if points := reference.get(setting):
             points = _check_curve(f"{setting}, paper", list(points), list(points.values()))
             axes.plot(list(points), list(points.values()), ls="", **open_marker, zorder=4)
@@ -397,9 +403,12 @@ def error_along_training(
         legend.append(Line2D([], [], label=name, **line, **marker))
     axes.set(xscale="log", yscale="log", xlabel="epochs", ylabel=f"{quantity} (%)")
     first = min((run["epoch"][0] for runs in series.values() for run in runs.values()), default=1)
-    axes.set_xlim(0.6 * min(1, first), axes.get_xlim()[1] * 1.3)
+    named = any(epoch <= 1 for points in reference.values() for epoch in points)  # on its left
+    axes.set_xlim((0.45 if named else 0.8) * min(1, first), axes.get_xlim()[1] * 1.3)
     for axis in axes.xaxis, axes.yaxis:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+        low, high = axis.get_view_interval()
+        subs = (1, 2, 5) if high > 15 * low else (1, 1.5, 2, 3, 4, 5, 7)
+        axis.set_major_locator(LogLocator(subs=subs, numticks=20))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25, lw=0.6)
@@ -550,6 +559,7 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     }
     codes = list(dict.fromkeys(name.partition(" ")[2] for name in history if " " in name))
     looks = {code: {"color": COLOURS[i % 4], "ls": DASHES[i % 4]} for i, code in enumerate(codes)}
+    of_no_code = {"color": INK if len(codes) > 1 else COLOURS[0]}
     for axes, (phase, names) in zip(grid.flat, phases.items(), strict=False):
         for name in names:
             cost = np.asarray(history[name], float)
@@ -558,7 +568,8 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
                     f"the cost '{name}' needs {len(epoch)} finite values, one per epoch."
                 )
             marker = "o" if len(epoch) < 8 else ""
-            axes.plot(epoch, cost, marker=marker, ms=4, **looks.get(name.partition(" ")[2], {}))
+            look = looks.get(name.partition(" ")[2], of_no_code)
+            axes.plot(epoch, cost, marker=marker, ms=4, **look)
         if phase in balance:
             # A generator's curve comes from above, a discriminator's from below.
             _level(axes, *balance[phase], below=phase == "generator")
@@ -628,7 +639,8 @@ def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
     """Every claim on one axis: 0 is what the paper reports, 1 the value that is plainly wrong.
 
     `columns` holds the same claims, all with a band, judged on different results: the first is drawn with filled
-    markers, the others with open ones, in the colour of the verdict. Bars are the bands of "reproduced" and "partly".
+    markers, the others with open ones, in the colour and shape of the verdict. Bars are the bands of "reproduced" and
+    "partly".
     """
     rows = next(iter(columns.values()))
     low, high, beyond = -0.75, 1.5, 0.1  # arrows stand off the bars, which end at `low` and `high`
@@ -645,8 +657,8 @@ def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
         for y, row in enumerate(judged):
             if row.obtained is not None:
                 x = _distance(row.claim, row.obtained)
-                marker = "<" if x < low else ">" if x > high else "o"
-                colour = VERDICT_COLOURS[row.verdict]
+                colour, marker = VERDICT_LOOKS[row.verdict].values()
+                marker = "<" if x < low else ">" if x > high else marker
                 face = colour if i == 0 else "none"
                 look = {"marker": marker, "s": 34 + 40 * i, "facecolor": face, "linewidths": 1.4}
                 place = low - beyond if x < low else high + beyond if x > high else x
@@ -663,10 +675,8 @@ def scorecard(columns: Mapping[str, Sequence[Row]]) -> Figure:
     axes.xaxis.set_label_position("top")
     axes.spines[["top", "left", "bottom"]].set_visible(False)
     dots = [
-        Line2D(
-            [], [], ls="", marker="o", color=colour, label=verdict.replace("not run", "no verdict")
-        )
-        for verdict, colour in VERDICT_COLOURS.items()
+        Line2D([], [], ls="", **look, label=verdict.replace("not run", "no verdict"))
+        for verdict, look in VERDICT_LOOKS.items()
     ]
     faces = [
         Line2D([], [], ls="", marker="o", mec=INK, mfc=INK if i == 0 else "none", label=name)
@@ -1042,7 +1052,7 @@ class _Diagram:
         self.axes.add_patch(patch)
         if sign:
             (x0, y0), (x1, y1) = points[0], points[-1]
-            across, up = (0, 0.12) if y0 == y1 else (0.13, 0)
+            across, up = (0, 0.12) if y0 == y1 else (-0.13, 0)
             self.text((x0 + x1) / 2 + across, (y0 + y1) / 2 + up, sign, name="sign", size=11)
 
     def finish(self) -> Figure:

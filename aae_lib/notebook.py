@@ -219,9 +219,9 @@ class Chapter:
         return self.profile.dataset(source)
 
     def short(self, most: int) -> float:
-        """Epochs of each model of an ablation: at most `most`, and a fifth of one where the profile stops at one."""
+        """Epochs of each model of an ablation: at most `most`, and a tenth of one where the profile stops at one."""
         epochs = self.profile.epochs or most
-        return 0.2 if epochs == 1 else min(most, epochs)
+        return 0.1 if epochs == 1 else min(most, epochs)
 
     def record(
         self,

@@ -365,7 +365,7 @@ def play(
 
 game = play()
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The game. Blue: the density of true samples; orange: that of the generator's; line: the discriminator, with one half dotted. What to see: the orange hump is drawn to where the line is high, which changes the line; as the two densities become one, the line sinks to one half where they lie.", "name": "fig-game"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The game: densities and discriminator as it is played. Blue: the density of true samples; orange: that of the generator's; line: the discriminator, with one half dotted. What to see: the orange hump is drawn to where the line is high, which changes the line; as the two densities become one, the line sinks to one half where they lie. (A narrow orange hump may be cut off above.)", "name": "fig-game"}}
 figure = Figure(figsize=(figures.WIDTH, 2.2), layout="constrained")
 grid = figure.subplots(1, 4, sharex=True, sharey=True)
 moments = [

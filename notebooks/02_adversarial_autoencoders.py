@@ -167,7 +167,7 @@ runs = {title: chapter.train(name) for title, name in names.items()}
 # A discriminator cost that sinks to zero means that the encoder has lost touch with the prior; one that reads
 # 1.3863 from the start, that the game never began.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of the AAE with the Gaussian prior, first seed: the mean over each epoch. What to see: how near the adversary's two costs stay to the dashed lines, at which the discriminator cannot tell codes from draws.", "name": "fig-losses"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of the AAE with the Gaussian prior, first seed: the mean over each epoch. What to see: how near the adversary's two costs stay to the dashed lines, at which the discriminator cannot tell codes from draws (2 ln 2 = 1.386 and ln 2 = 0.693). The axes do not begin at zero.", "name": "fig-losses"}}
 figures.losses(runs["AAE, Gaussian prior"][0].history)
 
 # %% [markdown]
@@ -192,7 +192,7 @@ def codes_of(run, images=test):
 
 codes = {title: [codes_of(run) for run in replicas] for title, replicas in runs.items()}
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2a\u2013d again: test images in the code space, coloured and numbered by digit, first seed. Top: AAE; bottom: VAE; left: Gaussian prior (circles at 1, 2 and 3 standard deviations); right: mixture of ten Gaussians (draws in grey). What to see: whether codes cover the whole prior, and only that.", "name": "fig-codes"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2a\u2013d again: test images in the code space, coloured and numbered by digit, first seed. Top: AAE; bottom: VAE; left: Gaussian prior (circles at 1, 2 and 3 standard deviations); right: mixture of ten Gaussians (draws in grey). What to see: whether codes cover the whole prior, and only that. Go by the colours: where the codes of a digit lead nowhere, its number may stand beside them. Codes may go on beyond the frame, and lie on the inner circles.", "name": "fig-codes"}}
 priors = {title: replicas[0].experiment.code("z").prior for title, replicas in runs.items()}
 behind = [
     1.0
@@ -271,7 +271,7 @@ for prior, suffix in (("gaussian", "Gaussian prior"), ("mixture", "mixture of 10
 # Cut the prior into cells of equal mass, by stepping through the percentiles of each of the two dimensions, and decode the centre of each cell.
 # If the codes fill the prior, every cell was taught to the decoder by some image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2e again: images decoded from the percentiles 2.5 %, 7.5 %, \u2026, 97.5 % of each code dimension of the AAE with the Gaussian prior. What to see: legible digits over most of the prior; where one digit turns into another, a few cells that are neither.", "name": "fig-sheet"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2e again: images decoded from the percentiles 2.5 %, 7.5 %, \u2026, 97.5 % of each code dimension of the AAE with the Gaussian prior: z\u2081 from left to right, z\u2082 from bottom to top. What to see: legible digits over most of the prior; where one digit turns into another, cells that are neither.", "name": "fig-sheet"}}
 steps = norm.ppf((np.arange(20) + 0.5) / 20)
 z = torch.tensor([(z1, z2) for z2 in steps[::-1] for z1 in steps], dtype=torch.float32)
 sheet_model = runs["AAE, Gaussian prior"][0].model.eval()
@@ -328,7 +328,7 @@ pd.DataFrame([compare(title, run) for title, run in compared.items()]).style.hid
     axis="index"
 ).format(precision=4)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The two ablated models' test codes. What to see, in a long run: on the left, a cloud wider than the prior's circles; on the right, codes that have left the mixture's components, where the discriminator knows them at once.", "name": "fig-ablation-2"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The two ablated models' test codes; where they leave the frame, numbers stand at its rim. What to see, in a long run: on the left, a cloud wider than the prior's circles; on the right, codes that have left the mixture's components, where the discriminator knows them at once.", "name": "fig-ablation-2"}}
 labels = chapter.dataset.test.labels
 figures.codes(
     [

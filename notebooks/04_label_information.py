@@ -134,7 +134,7 @@ epochs = first.epochs
 # If the discriminator's cost sinks, the encoder has fallen behind: it does not know the classes well enough, or it cannot make codes as thin as the components.
 # The curves do not tell whether each class has found its part: half of the cost belongs to the game that knows no label. For that, look at the codes.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs with the mixture prior, first seed: the mean over each epoch. What to see: whether the adversaries' costs stay near the dashed lines while the reconstruction cost falls.", "name": "fig-losses-4"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs with the mixture prior, first seed: the mean over each epoch. What to see: whether the adversaries' costs stay near the dashed lines (2 ln 2 = 1.386 and ln 2 = 0.693) while the reconstruction cost falls. The axes do not begin at zero.", "name": "fig-losses-4"}}
 figures.losses(first.history)
 
 # %% [markdown]
@@ -218,7 +218,7 @@ layout = {
     run.seed: statistics.agreement(maps) for run, maps in zip(runs["mixture"], slants, strict=True)
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slant of the decoded images over each component, less the component's mean, first seed; axes as in the figure above. What to see: whether the panels turn from purple to orange in the same direction.", "name": "fig-mixture-slant"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slant of the decoded images over each component, less the component's mean, first seed; axes as in the figure above. Orange leans to the right, purple to the left. What to see: whether the panels turn from purple to orange in the same direction.", "name": "fig-mixture-slant"}}
 figures.percentile_maps(
     {f"component {i}": (slant - slant.mean()).reshape(10, 10) for i, slant in enumerate(slants[0])},
     axes=directions,

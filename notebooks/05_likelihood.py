@@ -156,7 +156,7 @@ runs = {title: chapter.train(name) for title, name in names.items()}
 # Healthy curves of the AAE: the reconstruction cost falls all the time. At first the discriminator wins, and its cost dips far below $2\ln 2 = 1.386$: codes begin near zero, where a prior of standard deviation 5 seldom draws. Then the encoder catches up, and
 # the two costs come back towards $2\ln 2$ from below and $\ln 2 = 0.693$ from above.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of the AAE along training, first seed: the mean over each epoch. What to see: whether the reconstruction still falls at the end, and how far the adversary's two costs have come back to the dashed lines.", "name": "fig-losses-5"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of the AAE along training, first seed: the mean over each epoch. What to see: whether the reconstruction still falls at the end, and how far the adversary's two costs have come back to the dashed lines (2 ln 2 = 1.386 and ln 2 = 0.693). The axes do not begin at zero.", "name": "fig-losses-5"}}
 figures.losses(runs["AAE"][0].history)
 
 # %% [markdown]
@@ -283,7 +283,7 @@ def score(title, count=table_1, grid=gan_grid, replica=0, kept=None):
     return parzen.score(log_likelihoods(title, count, grid, replica), chosen_by, grid, kept=kept)
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean log-likelihood of the validation images over the width of the window, with Table 1's number of samples, first seed. What to see: whether each curve falls on both sides of the width that is chosen (open marker), so that it is no end of the grid; that a model with a higher maximum has it at a smaller width or the same; and how steep the sides are: on a grid this coarse the maximum may be missed by several nats.", "name": "fig-sigma"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean log-likelihood of the validation images over the width of the window, with Table 1's number of samples, first seed. What to see: whether each curve falls on both sides of the width that is chosen (open marker), so that it is no end of the grid; that a model with a higher maximum has it at a smaller width or the same; and how steep the sides are: on a grid this coarse the maximum may be missed by several nats. Below the frame the curves go on.", "name": "fig-sigma"}}
 figures.likelihood_over_sigma(
     gan_grid,
     {
@@ -416,7 +416,7 @@ if portraits:
     shown = "TFD" if portraits.name == "tfd" else portraits.name
     face_runs = {title: chapter.train(name, dataset=portraits) for title, name in of_faces.items()}
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 5b again. {glue:text}`faces-shown` Samples of the AAE, first seed; the framed last column is the training image nearest to the sample on its left. What to see: whether the samples are faces, how much smoother than photographs they are, and that the nearest training image is another person.", "name": "fig-faces"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 5b again: samples of the AAE that learns faces, first seed. {glue:text}`faces-shown` The framed last column is the training image nearest to the sample on its left. What to see: whether the samples are faces, how much smoother than photographs they are, and that the nearest training image is another person.", "name": "fig-faces"}}
 if portraits:
     drawn_faces = draw(face_runs["AAE"][0], rows * columns).reshape(rows, columns, -1)
     _, position = statistics.nearest(drawn_faces[:, -1], portraits.train.pixels())
@@ -537,7 +537,7 @@ def score_of(images):
 
 stand_in_scores = {title: score_of(images) for title, images in standing_in.items()}
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What scores what: ten images of each source, in order of its Parzen estimate with at most 10 000 samples (centroids: a tenth of the training images), first seed. What to see: where real digits stand in this order, and that what stands above them is smoother, not truer.", "name": "fig-theis"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What scores what: ten images of each source, in order of its Parzen estimate with at most 10 000 samples (centroids: a tenth of the training images), first seed. What to see: where real digits stand in this order, and that what stands above them is mostly smoother, and not truer.", "name": "fig-theis"}}
 ranking = {title: (s, standing_in[title][:10]) for title, s in stand_in_scores.items()}
 ranking |= {title: (score(title), draw(runs[title][0], 10)) for title in names}
 ranking = dict(sorted(ranking.items(), key=lambda item: -item[1][0].mean))

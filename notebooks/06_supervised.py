@@ -116,7 +116,7 @@ judges = {run.seed: run.model.cpu() for run in chapter.train("nn_all")}
 # Healthy curves look as in chapter 2: the discriminator's cost dips while the game begins and creeps back towards $2\ln 2 = 1.386$ from below, the generator's mirrors it above $\ln 2$, the reconstruction cost falls all the while. The label in
 # the decoder shows in none of them, but the reconstruction is cheaper by what the label says of an image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed: the mean over each epoch. What to see: whether the reconstruction still falls at the end, and how near the adversary's two costs come to the dashed lines, at which neither side wins.", "name": "fig-losses-6"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed: the mean over each epoch. What to see: whether the reconstruction still falls at the end, and how near the adversary's two costs come to the dashed lines, at which neither side wins. The axes do not begin at zero.", "name": "fig-losses-6"}}
 first = runs[0]
 figures.losses(first.history)
 
@@ -148,7 +148,7 @@ def with_every_label(run, z, dataset=chapter.dataset):
     return images.reshape(len(z), dataset.classes, *dataset.shape).numpy()
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7a again. Each row: one code z, drawn from the prior; each column: one label. First seed. What to see: whether a column is one digit in many hands, and a row ten digits in one hand, all upright or all leaning, thin or bold; a row that shows one digit again and again does not heed the label.", "name": "fig-styles"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7a again: digits by style and label, first seed. Each row: one code z, drawn from the prior; each column: one label. What to see: whether a column is one digit in many hands, and a row ten digits in one hand, all upright or all leaning, thin or bold; a row that shows one digit again and again does not heed the label.", "name": "fig-styles"}}
 names = [str(k) for k in range(classes)]
 prior = experiment.code("z").prior
 rows = with_every_label(first, prior.sample(12, draw(1, first)))
@@ -167,7 +167,7 @@ def codes_of(run, images, purpose=2):
     return training.codes_of(run.model.cpu(), images, draw(purpose, run))["z"]
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies, first seed. Framed: the first test image of each class. To its right: its own code decoded with every label; the one under its own label is its reconstruction. What to see: whether each row keeps the hand of its first image.", "name": "fig-analogies"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies: digits in the style of one image, first seed. Framed: the first test image of each class. To its right: its own code decoded with every label; the one under its own label is its reconstruction. What to see: whether each row keeps the hand of its first image.", "name": "fig-analogies"}}
 _, examples = np.unique(chapter.dataset.test.labels, return_index=True)
 originals = chapter.dataset.test.images[examples][:, None] / 255
 rows = np.concatenate([originals, with_every_label(first, codes_of(first, test[examples]))], 1)
@@ -301,7 +301,7 @@ if street:
     street_images = pixels(street.test.images)
     street_labels = torch.as_tensor(street.test.labels).long()
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7b again. {glue:text}`house-numbers-shown` Each row: one code z, drawn from the prior, first seed; each column: one label. What to see: whether the middle shows the digit that was asked for while colours, light and the edges stay the same along a row. Where all images of a row are alike, the decoder does not look at the label yet.", "name": "fig-styles-svhn"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 7b again: house numbers by style and label, first seed. {glue:text}`house-numbers-shown` Each row: one code z, drawn from the prior; each column: one label. What to see: whether the middle shows the digit that was asked for while colours, light and the edges stay the same along a row. Where all images of a row are alike, the decoder does not look at the label yet.", "name": "fig-styles-svhn"}}
 if street:
     street_prior = street_runs[0].experiment.code("z").prior
     rows = with_every_label(street_runs[0], street_prior.sample(8, draw(1, street_runs[0])), street)
@@ -315,7 +315,7 @@ else:
     picture = figures.notice(absent)
 picture
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies of house numbers. {glue:text}`house-numbers-shown` Framed: a test image of each class. To its right: its own code with every label. What to see: whether a neighbour that stands at the edge of the framed image stands there under all ten labels.", "name": "fig-analogies-svhn"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies of house numbers: each in the style of one image. {glue:text}`house-numbers-shown` Framed: a test image of each class. To its right: its own code with every label. What to see: whether a neighbour that stands at the edge of the framed image stands there under all ten labels. Where all images of a row are alike, the decoder does not look at the label yet.", "name": "fig-analogies-svhn"}}
 if street:
     _, examples = np.unique(street.test.labels, return_index=True)
     originals = street.test.images[examples][:, None] / 255
@@ -392,7 +392,7 @@ for run in street_runs:
     }
     at_the_edges[run.seed] = share_at_the_edges(images, decoded)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "{glue:text}`house-numbers-shown` Share of the test images' variance that images decoded from their codes explain, by column of pixels, first seed. What to see: how far, if at all, the curve of another label falls in the middle, where the labelled digit is, and that it does not at the edges. The axis does not begin at zero.", "name": "fig-edges"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of the test images' variance that images decoded from their codes explain, by column of pixels, first seed. {glue:text}`house-numbers-shown` What to see: how far, if at all, the curve of another label lies below the other one in the middle, where the labelled digit is, and that it does not at the edges. (In the middle both may dip: digits are harder to rebuild than walls.) The axis does not begin at zero.", "name": "fig-edges"}}
 figures.explained_by_column(explained[street_runs[0].seed]) if street else figures.notice(absent)
 
 # %%

@@ -135,7 +135,7 @@ baseline = {count: chapter.train(f"nn_{count}") for count in counts}
 # Healthy curves: each discriminator's cost dips in the first epochs, when its game begins, and then creeps back towards $2\ln 2 = 1.386$ from below; each generator's mirrors it above $\ln 2$; the cross-entropy of the labelled images soon
 # falls near zero. A discriminator cost of $y$ that stays at 1.386 to three digits means that this game never started.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed of the first column trained: the mean over each epoch, a line for each code. What to see: how soon the labels are learned by heart, how long the reconstruction goes on falling, and whether the adversaries' costs go back to the dashed lines once the categories have formed.", "name": "fig-losses-7"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed with {glue:text}`labels` labels: the mean over each epoch; coloured, a line for each code. What to see: how soon the labels are learned by heart, how long the reconstruction goes on falling, and whether the adversaries' costs go back to the dashed lines once the categories have formed.", "name": "fig-losses-7"}}
 first = aae[counts[0]][0]
 figures.losses({name: values for name, values in first.history.items() if "error" not in name})
 
@@ -188,7 +188,7 @@ if first_seed_epochs:
         if epochs < mark <= first_seed_epochs and counts[0] == "100":
             record(f"a2.mnist-100.epoch-{mark}", carried_on, mark)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the first seed with the first number of labels, carried on for longer. Open markers: A.2.1's. What to see: what the step of all rates after epoch 50 does, and whether the hundreds of epochs after it still teach anything.", "name": "fig-error-longer"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the first seed, trained for longer. The number of labels is {glue:text}`labels`. Open markers: A.2.1's. What to see: what the step of all rates after epoch 50 does, and whether the hundreds of epochs after it still teach anything.", "name": "fig-error-longer"}}
 title = names[counts[0]]
 missing = "not run: no longer training was asked for (first_seed_epochs)"
 figures.error_along_training(
@@ -416,7 +416,7 @@ ablation = {"as in the paper": first} | {
     for title, variant in variants.items()
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the three variants, first seed and first number of labels. What to see: how far the error falls with all three phases, without the adversary, and with an averaged error.", "name": "fig-ablation"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the three variants, first seed. The number of labels is {glue:text}`labels`. What to see: how far the error falls with all three phases, without the adversary, and with an averaged error.", "name": "fig-ablation"}}
 figures.error_along_training(
     {
         title: {"seed": {name: curve[:short] for name, curve in run.history.items()}}

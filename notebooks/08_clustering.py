@@ -138,7 +138,7 @@ first = runs[counts[0]][0]
 # Healthy curves, of a game that nobody wins, are those of chapter 7 without the cross-entropy: each discriminator's cost dips when its game begins and then creeps back towards $2\ln 2 = 1.386$, each generator's mirrors it above $\ln 2$. The cost to watch is the discriminator's of $y$. Near 1.386 from the very
 # start, it means that the game never began; near zero, that the softmax outputs stay soft and are told from one-hot vectors at a glance.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed of the first number of clusters: the mean over each epoch, or over the share of it that was trained, with a line for each code. What to see: whether the reconstruction still falls at the end, and for which code the discriminator is further ahead, below the dashed line.", "name": "fig-losses-8"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed. With {glue:text}`first-count` clusters: the mean over each epoch, or over the share of it that was trained; coloured, a line for each code. What to see: whether the reconstruction still falls at the end, and for which code the discriminator is further ahead, below the dashed line.", "name": "fig-losses-8"}}
 figures.losses({name: values for name, values in first.history.items() if "error" not in name})
 
 # %% [markdown]
@@ -186,7 +186,7 @@ q = {
 shown = q[counts[0]][first.seed]
 names = statistics.cluster_names(shown["validation"], labels["validation"])
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 9 again, first seed of the first number of clusters: each row is a cluster. Framed: its head, decoded from the cluster alone; then random test images that fall into it; left: the row's number and, after the arrow, the cluster's name by the paper's protocol, in whose order the rows stand. White: the cluster holds no more images. What to see: whether each row shows one digit, and whether rows with one name are different ways to write it, such as upright and slanted ones.", "name": "fig-clusters"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 9 again: images by their cluster, a row each, first seed. There are {glue:text}`first-count` clusters. Framed: its head, decoded from the cluster alone; then random test images that fall into it; left: the row's number and, after the arrow, the cluster's name by the paper's protocol, in whose order the rows stand. White: the cluster holds no more images. What to see: whether each row shows one digit, and whether rows with one name are different ways to write it, such as upright and slanted ones.", "name": "fig-clusters"}}
 columns = 14
 order = names.argsort(stable=True)
 titles = [f"{i + 1} → {name}" for i, name in enumerate(names[order].tolist())]
@@ -361,7 +361,7 @@ for title, variant in variants.items():
             raise
         lost.append(title)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error of the variants, first seed. A row each, from small open dots, the earlier epochs, to the filled one, the last; dashed: the first of them, networks of a third of the width with the settings of the runs above. What to see: dots left of the dashed line cluster better after so many epochs, those right of it worse. One seed, and a name that changes moves a dot by several per cent: only large gaps count.", "name": "fig-ablation-8"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error of the variants, first seed. With {glue:text}`first-count` clusters and {glue:text}`short`: a row each, from small open dots, the earlier epochs, to the filled one, the last; a variant that diverged has none. Dashed: the first of them, networks of a third of the width with the settings of the runs above. What to see: filled dots left of the dashed line cluster better after so many epochs, those right of it worse. One seed, and a name that changes moves a dot by several per cent: only large gaps count.", "name": "fig-ablation-8"}}
 figures.error_of_variants(
     {title: run.history for title, run in ablation.items()}, quantity="validation error"
 )
@@ -430,7 +430,7 @@ if trial_epochs:
         seeds=[seed, seed + 1],
     )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training with thirty clusters, by the paper's protocol: at a third of all rates, with heads whose batch norm learns nothing; and at the paper's. What to see: how far below the paper's rates each seed gets, and how far single names make the curves jump; the error by majority is in the table below.", "name": "fig-trial-8"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training with thirty clusters, by the paper's protocol: at a third of all rates and with other heads, two changes at once; and in the paper's setting. What to see: how far below the paper's rates each seed gets, and how far single names make the curves jump; the error by majority is in the table below.", "name": "fig-trial-8"}}
 trial = "a third of the rates"
 settings = {trial: gentle, "the paper's rates": runs.get("30", [])}
 missing = "not run: no such training was asked for (trial_epochs)"

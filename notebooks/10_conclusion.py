@@ -107,7 +107,7 @@ columns = {
 # %% [markdown]
 # ## All claims on one axis
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Every claim that this book tests, by its distance d from the paper's number: 0 is the number, 1 is plainly wrong. Bars: the bands for \u201creproduced\u201d (blue) and \u201cpartly\u201d (yellow). Filled markers: this run; open ones: the published evidence; grey: measured, but too early, on other data, or without the claim that it rests on, for a verdict. An arrow, beside the bars, points at a value beyond the picture. Left of 0 a value is farther from the wrong one than the paper's (for a rival of the AAE whose wrong value is a better score, as of most, that is a worse score): where it leaves the bar it is as much a miss as on the right. What to see: markers on their bar, and how much room the bar leaves to the line at 1.", "name": "fig-scorecard"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Every claim that this book tests, by its distance d from the paper's number: 0 is the number, 1 is plainly wrong. Bars: the bands for \u201creproduced\u201d (blue) and \u201cpartly\u201d (yellow). Filled markers: this run; open ones: the published evidence; grey: measured, but too early, on other data, or without the claim that it rests on, for a verdict; no marker: not run. An arrow, beside the bars, points at a value beyond the picture. Left of 0 a value is farther from the wrong one than the paper's (for a rival of the AAE whose wrong value is a better score, as of most, that is a worse score): where it leaves the bar it is as much a miss as on the right. What to see: markers on their bar, and how much room the bar leaves to the line at 1.", "name": "fig-scorecard"}}
 figures.scorecard(columns)
 
 # %% [markdown]
@@ -231,7 +231,7 @@ tried = {
     for title, recipe in recipes.items()
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training of four recipes for MNIST with 100 labels, of the weights as they are. Where there are several seeds: thick, with a band, mean \u00b1 one standard deviation, and each seed thin; early steps and Adam are of the first seed alone. What to see: how early each has sorted the images into categories, how far apart the seeds of one recipe stay, and what steps of the rates gain at the end.", "name": "fig-recipes"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training of four recipes for MNIST with 100 labels, of the weights as they are. Where there are several seeds: thick, with a band, mean \u00b1 one standard deviation, and each seed thin; early steps and Adam are of the first seed alone. (Until its first step, early steps is the thin line of that seed by the paper's rates: compare it with that one and not with the mean.) What to see: how early each has sorted the images into categories, how far apart the seeds of one recipe stay, and what steps of the rates gain at the end.", "name": "fig-recipes"}}
 figures.error_along_training(
     {title: {f"seed {run.seed}": run.history for run in runs} for title, runs in tried.items()},
     quantity="validation error",

@@ -86,7 +86,7 @@ def test_a_parameter_of_one_chapter(parameters) -> None:
 
 @pytest.mark.parametrize(
     ("profile", "most", "epochs"),
-    [("smoke", 4, 2), ("quick", 4, 0.2), ("standard", 4, 4), ("paper", 4, 4)],
+    [("smoke", 4, 2), ("quick", 4, 0.1), ("standard", 4, 4), ("paper", 4, 4)],
 )
 def test_an_ablation_is_shorter_than_the_profile(parameters, profile, most, epochs) -> None:
     own = parameters | {"profile": profile, "allow_cpu": True}

@@ -320,6 +320,7 @@ def test_error_along_training_draws_seeds_their_mean_and_the_papers_points():
     runs = {
         "seed-0": {"epoch": [1, 2, 3], "test error": [20.0, 10.0, 6.0]},
         "seed-1": {"epoch": [1, 2], "test error": [24.0, 14.0]},
+        "seed-2": {"epoch": [1, 2], "test error": [22.0, 15.0]},
     }
     alone = {"seed-0": {"epoch": [1], "test error": [8.0]}}
     paper = {"100 labels": {1: 16.5, 50: 3.4}}
@@ -328,17 +329,46 @@ def test_error_along_training_draws_seeds_their_mean_and_the_papers_points():
     assert drawn == [
         ([1, 2, 3], [20, 10, 6]),
         ([1, 2], [24, 14]),
-        ([1, 2], [22, 12]),  # the mean, where both seeds are
+        ([1, 2], [22, 15]),
+        ([1, 2], [22, 13]),  # the mean, where all seeds are
         ([1, 50], [16.5, 3.4]),
         ([1], [8]),
     ]
     assert [text.get_text() for text in axes.texts] == ["16.50", "3.40"]
     names = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert names == ["100 labels: mean ± std of 2 seeds", "1000 labels"]
+    assert names == ["100 labels: mean ± std of 3 seeds", "1000 labels"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    (band,) = axes.collections  # the mean ± std of two seeds, 20 and 24, then 10 and 14
+    (band,) = axes.collections  # the mean ± std of three seeds: 20, 24, 22, then 10, 14, 15
     heights = band.get_paths()[0].vertices[:, 1]
-    assert (heights.min(), heights.max()) == pytest.approx((12 - 8**0.5, 22 + 8**0.5))
+    assert (heights.min(), heights.max()) == pytest.approx((13 - 7**0.5, 22 + 2))
+
+
+def test_error_along_training_draws_no_band_around_two_seeds():
+    runs = {
+        "seed-0": {"epoch": [1, 2], "test error": [20.0, 10.0]},
+        "seed-1": {"epoch": [1, 2], "test error": [24.0, 14.0]},
+    }
+    (axes,) = figures.error_along_training({"all labels": runs}).axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[20, 10], [24, 14], [22, 12]]
+    assert not axes.collections
+    (name,) = axes.get_legend().get_texts()
+    assert name.get_text() == "all labels: mean of 2 seeds"
+
+
+@pytest.mark.parametrize(
+    ("errors", "labels"),
+    [([60.0, 4.0], {"5", "10", "20", "50"}), ([18.0, 9.0], {"10", "15"}), ([32.0, 23.0], {"30"})],
+)
+def test_error_along_training_labels_its_axis_whatever_its_range(errors, labels):
+    runs = {"mine": {"seed-0": {"epoch": [1, 2], "test error": errors}}}
+    figure = figures.error_along_training(runs)
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    shown = {
+        label.get_text() for label in axes.get_yticklabels() if low < label.get_position()[1] < high
+    }
+    assert labels <= shown and len(shown) >= 2
 
 
 def test_error_along_training_explains_markers_only_where_there_are_some():
@@ -381,7 +411,7 @@ def test_losses_has_a_panel_per_phase_a_line_per_code_and_the_line_of_balance():
     assert [text.get_text() for text in panels["Discriminator"].texts] == ["2 ln 2 = 1.386"]
     assert panels["Generator"].lines[2].get_ydata() == pytest.approx([math.log(2)] * 2)
     assert [text.get_text() for text in panels["Generator"].texts] == ["ln 2 = 0.693"]
-    assert len(panels["Reconstruction"].lines) == 1
+    (rebuilt,) = panels["Reconstruction"].lines
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["of code y", "of code z"]
     looks = [
@@ -389,6 +419,7 @@ def test_losses_has_a_panel_per_phase_a_line_per_code_and_the_line_of_balance():
         for phase in ("Discriminator", "Generator")
     ]
     assert looks[0] == looks[1] and len(set(looks[0])) == 2
+    assert rebuilt.get_color() not in dict(looks[0])  # it is of no code
     assert not figures.losses({"epoch": [1, 2], "generator z": [0.9, 0.8]}).legends
 
 
@@ -695,12 +726,14 @@ def test_the_scorecard_puts_the_paper_at_0_and_what_is_plainly_wrong_at_1():
     points = figure.axes[0].collections
     assert [tuple(p.get_offsets()[0]) for p in points[:4]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     blue, yellow, red = (
-        figures.VERDICT_COLOURS[v] for v in ("reproduced", "partly", "not reproduced")
+        figures.VERDICT_LOOKS[v]["color"] for v in ("reproduced", "partly", "not reproduced")
     )
     edges = [tuple(p.get_edgecolor()[0][:3]) for p in points]
     assert edges == [to_rgb(c) for c in (blue, blue, red, red, yellow, red)]
     assert [len(p.get_facecolor()) for p in points] == [1, 1, 0, 0, 0, 0]  # filled, then open
     assert points[5].get_offsets()[0][0] > 1.5  # beyond the bars, an arrow
+    drawn = {len(p.get_paths()[0]) for p in (points[0], points[2], points[4])}
+    assert len(drawn) == 3  # each verdict has a shape of its own
     bands = sorted((b.get_x(), b.get_width()) for b in figure.axes[0].patches)
     assert (0.0, 0.8) in [(round(x, 9), round(w, 9)) for x, w in bands]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
