@@ -22,7 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 METADATA = "aae"
-"""Notebook metadata written by `run`: source_sha256 and parameters of that execution."""
+"""Notebook metadata written by `run`: source_sha256 and parameters of that execution and, where it left results, when
+those were written (results_created)."""
 
 TESTED = ("faults.json", "faults_details.json", "slurm.log", "sweep.json", "sweep_details.json")
 """What `make faults`, `make slurm` and `make sweep` leave in the build folder."""
@@ -111,12 +112,11 @@ class Project:
     def find(self, name: str) -> str:
         """The chapter called `name`: in full, its number alone, or its file. Raises UserError for any other."""
         stem = Path(name).stem if name.endswith((".py", ".ipynb")) else name
-        numbered = [
-            c for c in self.names() if stem.isdecimal() and c.startswith(f"{int(stem):02d}_")
-        ]
-        if stem not in self.names() and not numbered:
-            raise UserError(f"unknown chapter '{name}'; {suggest(name, self.names())}")
-        return stem if stem in self.names() else numbered[0]
+        number = f"{int(stem):02d}_" if stem.isdecimal() else None
+        for chapter in self.names():
+            if chapter == stem or (number and chapter.startswith(number)):
+                return chapter
+        raise UserError(f"unknown chapter '{name}'; {suggest(name, self.names())}")
 
 
 # ------------------------------------------------------------------------------------------ execute
@@ -213,18 +213,12 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"{notebook}: a parameter's default must be a plain value ({error})."
         ) from None
-    parameters = dict(defaults)
+    parameters = defaults | given
     for name, value in given.items():
         if name not in defaults:
             raise UserError(f"{notebook.stem} has no parameter '{name}'; {suggest(name, defaults)}")
-        default = defaults[name]
-        if type(default) is str and type(value) in (int, float):
-            value = str(value)  # as on the command line: -p label_counts 100
-        parameters[name] = value
-        same = type(value) is type(default) or (type(default) is float and type(value) is int)
-        if default is not None and not same:
-            wanted = type(default).__name__
-            raise UserError(f"{notebook.stem}: parameter {name} must be {wanted}, not {value!r}.")
+        if type(defaults[name]) is str and type(value) in (int, float):
+            parameters[name] = str(value)  # as on the command line: -p label_counts 100
     if "profile" in parameters:
         profile(parameters["profile"])
     refuse_ill_typed(notebook.stem, parameters)
@@ -234,6 +228,20 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
 def source_sha256(project: Project, chapter: str) -> str:
     """The hash of a chapter's source, which its executed copy and its results carry."""
     return hashlib.sha256(project.source(chapter).read_bytes()).hexdigest()
+
+
+def same_execution(about: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
+    """Whether `results` come from the execution that an executed chapter tells of in `about`.
+
+    A notebook that someone changed and ran by hand leaves results in the same place, of another time. Raises KeyError
+    or TypeError for what is no results file.
+    """
+    theirs = {
+        "parameters": results["parameters"],
+        "source_sha256": results["source_sha256"],
+        "results_created": results.get("created"),
+    }
+    return all(about[key] == value for key, value in theirs.items() if key in about)
 
 
 def pair_difference(project: Project, chapter: str) -> str | None:
@@ -407,10 +415,10 @@ def reword(project: Project, chapter: str) -> Path:
     results = project.published_results / path.name if tracked else path
     try:
         content = json.loads(results.read_bytes())
-        theirs = content["parameters"], content["source_sha256"]
+        of_this = same_execution(about, content)
     except UNREADABLE as error:
         raise UserError(f"{chapter} has no results that can be read ({error}).") from None
-    if theirs != (about["parameters"], about["source_sha256"]):
+    if not of_this:
         raise UserError(f"{results} comes from another execution than {executed}.")
     injected = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
     ran = [c for c in notebook.cells if c.cell_type == "code" and c not in injected]
@@ -726,6 +734,21 @@ def publish(
         if path.name in show:
             show[path.name](path, "")  # refuses what the page could not show
         writes[project.published_tests / path.name] = path.read_bytes()
+    _refuse_spoilt(project, writes)
+    store.write_together(writes.items())
+    readme = project.root / "README.md"
+    if readme.exists():
+        block = claims.markdown(claims.scorecard(project.published_results))
+        text = with_results(readme.read_text(encoding="utf-8"), block)
+        store.write_atomically(readme, text.encode())
+    store.write_atomically(project.root / verify.SUMS, verify.sums(project).encode())
+    return list(writes)
+
+
+def _refuse_spoilt(project: Project, writes: Mapping[Path, bytes]) -> None:
+    """Raise UserError for evidence, not among `writes`, that was changed by hand, or for a path of this machine."""
+    from aae_lib import verify
+
     earlier = verify.changed(project) if (project.root / verify.SUMS).exists() else []
     for problem in earlier:  # the ledger alone is written by hand
         if project.root / problem.path not in writes and problem.path != verify.LEDGER.as_posix():
@@ -738,14 +761,6 @@ def publish(
                 raise UserError(
                     f"{path.name} holds a path of this machine, {private}; print no such paths."
                 )
-    store.write_together(writes.items())
-    readme = project.root / "README.md"
-    if readme.exists():
-        block = claims.markdown(claims.scorecard(project.published_results))
-        text = with_results(readme.read_text(encoding="utf-8"), block)
-        store.write_atomically(readme, text.encode())
-    store.write_atomically(project.root / verify.SUMS, verify.sums(project).encode())
-    return list(writes)
 
 
 def _refuse_shorter(chapter: str, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -803,14 +818,10 @@ def _publishable_results(project: Project, chapter: str, about: dict[str, Any]) 
     remedy = f"Run 'make chapter CHAPTER={chapter} PROFILE={parameters['profile']}' again."
     try:
         content = path.read_bytes()
-        results = json.loads(content)
-        theirs = results["parameters"], results["source_sha256"]
-        created = results.get("created")
+        of_this = same_execution(about, json.loads(content))
     except UNREADABLE as error:
         raise UserError(f"{chapter} has no results that can be read ({error}). {remedy}") from None
-    # A notebook that someone changed and ran by hand leaves results in the same place.
-    another = created != about.get("results_created", created)
-    if another or theirs != (parameters, source_sha256(project, chapter)):
+    if not of_this:
         raise UserError(f"{path} comes from another execution than the chapter. {remedy}")
     return content
 

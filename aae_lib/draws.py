@@ -46,20 +46,20 @@ class Recorder:
     """A source that draws from `generator` and keeps a list of what was asked for."""
 
     def __init__(self, generator: Generator):
-        self.generator, self.device = generator, generator.device
+        self.generator = generator
         self.requests: list[Request] = []
 
     def next(self, request: Request) -> Tensor:
         """Fresh numbers."""
         self.requests.append(request)
-        return request.draw(request.empty(self.device, 1)[0], self.generator)
+        return _next(self.generator, request)
 
 
 class Draws:
     """A source that hands out tensors drawn before, in order."""
 
-    def __init__(self, tensors: Sequence[Tensor], device: torch.device):
-        self.tensors, self.device, self.used = list(tensors), device, 0
+    def __init__(self, tensors: Sequence[Tensor]):
+        self.tensors, self.used = list(tensors), 0
 
     @property
     def left(self) -> list[Tensor]:

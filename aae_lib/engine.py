@@ -1,6 +1,6 @@
 """What makes training fast: data that stays on the device, replicates in one program, and a captured iteration.
 
-Nothing here changes the mathematics of `phases.step`.
+Nothing here but `in_bfloat16`, which is asked for, changes the numbers of `phases.step` beyond rounding.
 """
 
 from __future__ import annotations
@@ -165,14 +165,10 @@ class Replicates:
     def __init__(self, models: Sequence[Model]):
         self.models, self.experiment = models, models[0].experiment
         self.template = _Applied(models[0])
-        self.parameters = {
-            name: Parameter(_stack([dict(m.named_parameters())[name] for m in models]))
-            for name, _ in models[0].named_parameters()
-        }
-        self.buffers = {
-            name: _stack([dict(m.named_buffers())[name] for m in models])
-            for name, _ in models[0].named_buffers()
-        }
+        own = [dict(model.named_parameters()) for model in models]
+        self.parameters = {name: Parameter(_stack([p[name] for p in own])) for name in own[0]}
+        own = [dict(model.named_buffers()) for model in models]
+        self.buffers = {name: _stack([b[name] for b in own]) for name in own[0]}
 
     def parameters_of(self, phase: str) -> dict[str, Parameter]:
         """The stacked parameters that `phase` may change."""
@@ -188,7 +184,7 @@ class Replicates:
             nonlocal used
             if source is None:
                 return functional_call(self.template, state, (function, *given))
-            own = Draws(drawn, source.device)
+            own = Draws(drawn)
             result = functional_call(self.template, state, (function, *given, own))
             used = own.used
             return result
@@ -360,7 +356,7 @@ class Program:
         for i, generator in enumerate(self.generators):
             for request, out in zip(self.requests, self.drawn, strict=True):
                 request.draw(out[i], generator)
-        return Draws(self.drawn, self.device)
+        return Draws(self.drawn)
 
     def _capture(self) -> None:
         """Record one iteration as a CUDA graph."""
@@ -417,15 +413,15 @@ def _requests(model: Model, images: Images, pretraining: bool) -> list[Request]:
     return recorder.requests
 
 
-def _share_memory(together: Descent, alone: Sequence[Descent]) -> None:
-    """Stack the velocities of `alone` into `together`; theirs become views, as with the parameters."""
+def _share_memory(together: Descent, apart: Sequence[Descent]) -> None:
+    """Stack the velocities of `apart` into `together`; theirs become views, as with the parameters."""
     for phase, quantities in together.memory.items():
         for quantity, tensors in quantities.items():
             for name in tensors:
-                parts = [descent.memory[phase][quantity][name] for descent in alone]
+                parts = [descent.memory[phase][quantity][name] for descent in apart]
                 if quantity == "step":  # Adam counts once for all
                     tensors[name] = parts[0]
-                    for descent in alone:
+                    for descent in apart:
                         descent.memory[phase][quantity][name] = parts[0]
                 else:
                     tensors[name] = _stack(parts)

@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -112,7 +113,8 @@ def codes(
     panel, are cluster heads (m, 2) with a name for each, printed in a white disc. In a panel without
     them each label is printed where it leads most over the next, if anywhere; from the eleventh on, colours repeat.
 
-    Raises UserError for codes that are not finite or do not fit their labels.
+    Raises UserError for codes that are not finite or do not fit their labels, and for more or fewer `priors` or `heads`
+    than panels.
     """
     if not panels:
         raise UserError(
@@ -120,11 +122,12 @@ def codes(
         )
     checked = [(title, *_check_codes(title, z, label)) for title, z, label in panels]
     priors = [None] * len(checked) if priors is None else priors
-    if len(priors) != len(checked):
-        raise UserError(
-            f"figures.codes got {len(checked)} panels and {len(priors)} priors; give one each."
-        )
     heads = [None] * len(checked) if heads is None else heads
+    for name, given in ("priors", priors), ("heads", heads):
+        if len(given) != len(checked):
+            raise UserError(
+                f"figures.codes got {len(checked)} panels and {len(given)} {name}; give one each."
+            )
     limit = limit or 1.08 * max(np.quantile(np.abs(z), 0.998) for _, z, _ in checked) or 1.0
     squares = [(np.zeros(2), limit)] * len(checked)  # centre and half the side
     if own_scale:
@@ -523,7 +526,7 @@ def explained_by_column(curves: Mapping[str, np.ndarray]) -> Figure:
     """`statistics.explained_by_column` against the column of pixels, a line for each title. Paper: §4, Fig 7b."""
     figure = Figure(figsize=(WIDTH, 0.42 * WIDTH), layout="constrained")
     axes = figure.subplots()
-    for (title, curve), dash in zip(curves.items(), ("-", "--", "-.", ":"), strict=False):
+    for (title, curve), dash in zip(curves.items(), cycle(("-", "--", "-.", ":")), strict=False):
         axes.plot(np.arange(len(curve)), 100 * np.asarray(curve), dash, lw=1.8, label=title)
     axes.set(xlabel="column of pixels, from the left", ylabel="variance explained, %")
     axes.margins(x=0)
@@ -534,16 +537,16 @@ def explained_by_column(curves: Mapping[str, np.ndarray]) -> Figure:
 def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     """Mean cost of each epoch, a panel per phase and a line per code. Paper: §2, §5, the phases.
 
-    `history` has "epoch" and, equally long, costs named as training names them: "reconstruction",
-    "discriminator z", "generator z", "supervised" …. Dashed: the adversaries' costs in nats where
-    the discriminator cannot tell codes from the prior, 2 ln 2 for it and ln 2 for the generator.
+    `history` has "epoch" and, equally long, costs named as training names them: "reconstruction", "discriminator z",
+    "generator z", "supervised" …; errors in it are left out. Dashed: the adversaries' costs in nats where the
+    discriminator cannot tell codes from the prior, 2 ln 2 for it and ln 2 for the generator.
     Paper: §1.1. Costs are in nats, but for the reconstruction's and the repulsion of cluster heads (§7), a distance.
 
     Raises UserError where a cost is not finite or not as long as "epoch".
     """
     phases: dict[str, list[str]] = {}
     for name in history:
-        if name != "epoch":
+        if name != "epoch" and not name.endswith("error"):
             phases.setdefault(name.split()[0], []).append(name)
     if not phases or "epoch" not in history:
         raise UserError("figures.losses needs 'epoch' and at least one cost beside it.")
@@ -1129,13 +1132,12 @@ def _draw_prior(axes: Axes, prior: np.ndarray | float | None) -> None:
         axes.scatter(*np.asarray(prior).T, **dots)
 
 
-def _label_places(
-    z: np.ndarray, label: np.ndarray, limit: float, bins: int = 20
-) -> dict[int, tuple[float, float]]:
+def _label_places(z: np.ndarray, label: np.ndarray, limit: float) -> dict[int, tuple[float, float]]:
     """Where, on a grid of bins, each digit leads most over the next most frequent, apart from other digits'.
 
     None for a digit that nowhere leads by 1 % of its own codes: it is left to the legend.
     """
+    bins = 20
     edges = np.linspace(-limit, limit, bins + 1)
     cell = np.clip(np.digitize(z, edges) - 1, 0, bins - 1)  # (n, 2)
     counts = np.zeros((label.max() + 1, bins, bins))

@@ -130,7 +130,7 @@ class AdversarialAutoencoder(nn.Module):
                     code = mean
                     if source is not None:  # re-parametrisation: mean + σ ε
                         code = mean + (0.5 * log_variance).exp() * normal(source, *mean.shape)
-                elif name == labels_code(e) and e.temperature != 1:
+                elif e.temperature != 1 and isinstance(e.code(name).prior, Categorical):
                     code = code / e.temperature
                 codes[name] = code
         return codes

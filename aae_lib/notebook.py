@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import math
@@ -16,19 +15,11 @@ from typing import Any
 import torch
 from IPython.display import HTML, Markdown, display
 
-from aae_lib import claims, data, figures, mat, pages, store
+from aae_lib import book, claims, data, figures, mat, pages, store
 from aae_lib.config import MOST_SEEDS, Experiment, Profile, profile
 from aae_lib.errors import UNREADABLE, UserError, suggest
 from aae_lib.experiments import by_name
-from aae_lib.training import (
-    EPOCHS_ARE,
-    Run,
-    are_epochs,
-    checked_epochs,
-    choose_device,
-    fit_replicates,
-    require_gpu,
-)
+from aae_lib.training import Run, checked_epochs, choose_device, fit_replicates, require_gpu
 
 PARAMETERS: dict[str, tuple[type, ...]] = {
     "profile": (str,),
@@ -135,7 +126,7 @@ class Chapter:
             raise UserError(f"{experiment.name}: seeds must be a list, [{seeds}] for one of them.")
         dataset = dataset or self.dataset
         seeds = self.seeds if seeds is None else seeds
-        epochs = checked_epochs(experiment, epochs)
+        epochs = checked_epochs(f"{experiment.name}: epochs", epochs)
         if not self.parameters.get("train", True):
             keyed = experiment.on(dataset)
             if not all(store.checkpoint_path(keyed, seed, epochs).exists() for seed in seeds):
@@ -287,7 +278,6 @@ class Chapter:
         return ", ".join(sorted(found))
 
     def _as_json(self) -> dict[str, Any]:
-        source = store.REPOSITORY / "notebooks" / f"{self.name}.py"
         finite = all(math.isfinite(v) for o in self.obtained.values() for v in o["values"].values())
         if not finite:
             raise UserError(f"{self.name}: a result is not finite; nothing was written.")
@@ -299,7 +289,7 @@ class Chapter:
             "seeds": self.seeds,
             "parameters": self.parameters,
             "data": _told(self.dataset),
-            "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+            "source_sha256": book.source_sha256(book.Project(), self.name),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "executed": store.provenance(self.device, torch.get_num_threads()),
             "claims": self.obtained,
@@ -316,8 +306,8 @@ def refuse_ill_typed(chapter: str, parameters: Mapping[str, Any]) -> None:
         if not isinstance(value, kinds) or (isinstance(value, bool) and int in kinds):
             expected = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
             raise UserError(f"{chapter}: parameter {key} must be {expected}, not {value!r}.")
-        if key.endswith("epochs") and value is not None and not are_epochs(value):
-            raise UserError(f"{chapter}: parameter {key} is {value!r}; {EPOCHS_ARE}.")
+        if key.endswith("epochs") and value is not None:
+            checked_epochs(f"{chapter}: parameter {key}", value)
     replicates = parameters.get("replicates")
     if (
         not 1 <= (1 if replicates is None else replicates) < MOST_SEEDS

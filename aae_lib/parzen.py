@@ -75,11 +75,11 @@ class Parzen:
         self.varying, self.shared = (~shared).nonzero()[:, 0], shared.nonzero()[:, 0]
         self.points = self._varying(centred)
         self.half_norms = _half_squared_norms(self.points)
-        self.precisions = torch.tensor(self.sigmas, device=device).double().pow(-2)[:, None]
+        double = {"dtype": torch.float64, "device": device}
+        self.precisions = torch.tensor(self.sigmas, **double).pow(-2)[:, None]
 
         # By point: the score x·s − ‖s‖²/2 of the nearest sample so far; −‖x − s‖²/2 of it, without cancellation;
         # and for each σ the sum over samples of exp((score − nearest score)/σ²), which begins with exp(0).
-        double = {"dtype": torch.float64, "device": device}
         self.nearest = torch.full((n,), -math.inf, device=device)
         self.exact = torch.full((n,), -math.inf, **double)
         self.sums = torch.zeros(len(self.sigmas), n, **double)

@@ -4,6 +4,7 @@
         checkpoint-000050.safetensors    weights, velocities, history and provenance after 50 epochs, in one file
         within-000050.safetensors        the same, some steps further, with what the rest of that epoch needs
         lock                             held by the process that trains this run
+        parzen/                          estimates of its likelihood, see `parzen.curve_of`
 
 A checkpoint is complete or absent: it is written beside its place and moved there. Asking for a run that is there loads
 it; asking for more epochs continues from the last checkpoint; asking for fewer loads the one that a shorter run left.
@@ -296,20 +297,12 @@ def duration(seconds: float) -> str:
 @cache
 def commit() -> str:
     """The commit of the code, with "-dirty" where a tracked file differs from it; "unknown" outside git."""
-    command = [
-        "git",
-        "-C",
-        str(REPOSITORY),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return done.stdout.strip()
 
 
 @cache

@@ -70,21 +70,14 @@ class Run:
     provenance: dict[str, Any]
 
 
-EPOCHS_ARE = (
-    "epochs are a whole number of at least 1, or a share of the first epoch, between 0 and 1"
-)
-
-
-def are_epochs(value: object) -> bool:
-    """Whether a run can be `value` epochs long."""
-    number = type(value) in (int, float) and math.isfinite(value)
-    return number and value > 0 and (value < 1 or value == int(value))
-
-
-def checked_epochs(experiment: Experiment, epochs: object) -> float:
-    """`epochs`, a whole number as an int. Raises UserError for what is no length of a run."""
-    if not are_epochs(epochs):
-        raise UserError(f"{experiment.name}: {epochs!r} epochs; {EPOCHS_ARE}.")
+def checked_epochs(what: str, epochs: object) -> float:
+    """`epochs`, a whole number as an int. Raises UserError, naming `what`, for what is no length of a run."""
+    number = type(epochs) in (int, float) and math.isfinite(epochs)
+    if not (number and epochs > 0 and (epochs < 1 or epochs == int(epochs))):
+        raise UserError(
+            f"{what} is {epochs!r}; epochs are a whole number of at least 1, or a share of the first epoch, "
+            "between 0 and 1."
+        )
     return int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
 
 
@@ -126,7 +119,7 @@ def fit_replicates(
             raise UserError(
                 f"{experiment.name}: seed {seed!r}; a seed is a whole number of 0 or more."
             )
-    epochs = checked_epochs(experiment, epochs)
+    epochs = checked_epochs(f"{experiment.name}: epochs", epochs)
     if len(dataset.train) < experiment.batch_size:
         raise UserError(
             f"{experiment.name}: {len(dataset.train)} training images are fewer than one mini-batch "
@@ -325,7 +318,8 @@ def _measured(replica: Replica, images: Images, epoch: int) -> dict[str, float]:
     if replica.average is not None:
         if epoch > replica.run.experiment.average_after:
             replica.average.update_parameters(replica.run.model)
-        averaged = evaluate(_average_of(replica), images)
+        some = replica.average.n_averaged > 0  # until there are, the model as it is
+        averaged = evaluate(replica.average.module if some else replica.run.model, images)
         values |= {f"averaged {name}": error for name, error in averaged.items()}
     return values
 
@@ -358,12 +352,6 @@ def evaluate(model: Model, images: Images) -> dict[str, float]:
     if model.experiment.supervised:
         names = torch.arange(len(names), device=names.device)
     return {f"{part} error": cluster_error(q[part], labels[part], names) for part in labels}
-
-
-def _average_of(replica: Replica) -> Model:
-    """The model with averaged weights; until there are some to average, the model as it is."""
-    average = replica.average
-    return average.module if int(average.n_averaged) else replica.run.model
 
 
 @torch.no_grad()

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from aae_lib import book, claims, pages
+from aae_lib import book, claims, pages, store
 from aae_lib.errors import UNREADABLE, UserError
 from aae_lib.experiments import EXPERIMENTS
 
 SUMS = Path("data", "SHA256SUMS")
-LEDGER = Path("data", "claims.toml")
+LEDGER = claims.LEDGER.relative_to(store.REPOSITORY)
 
 
 def published(project: book.Project) -> list[Path]:
@@ -101,15 +101,13 @@ def _chapter(project: book.Project, path: Path) -> Iterator[str]:
     try:
         about = book.check_executed(project, path)
         results = json.loads((project.published_results / f"{path.stem}.json").read_bytes())
-        theirs = {key: results[key] for key in ("source_sha256", "parameters")}
-        if "results_created" in about:
-            theirs["results_created"] = results["created"]
+        of_this = book.same_execution(about, results)
     except UserError as error:
         yield str(error)
     except UNREADABLE as error:
         yield f"{path.stem} has no results that can be read ({error})"
     else:
-        if theirs != {key: about[key] for key in theirs}:
+        if not of_this:
             yield f"{path.stem}: its results come from another execution"
 
 

@@ -335,7 +335,7 @@ else:
 picture
 
 # %% [markdown]
-# The authors show a film of this model, too: one code wanders through the prior, with all ten labels at once. Its caption says what to see in a model that heeds the label. Where the rows of {numref}`fig-styles-svhn` are alike, so are the images of the film: they change with the code, and show no digit that was asked for.
+# The authors show a film of this model, too: one code wanders through the prior, with all ten labels at once. Its caption says what to see in a model that heeds the label. Where the rows of {numref}`fig-styles-svhn` are alike, as in the published run, the film shows one image ten times: it changes with the code, and is no digit that was asked for.
 
 # %% tags=["hide-input"]
 if street:

@@ -583,11 +583,13 @@ glue("labels", counts[0])
 if carried_on:
     (run,) = carried_on
     told = (
-        f"One seed with {counts[0]} labels, carried on to epoch {run.epochs:,}: its test error is "
+        f"One seed with {counts[0]} labels, trained to epoch {run.epochs:,}: its test error is "
         f"{run.history['test error'][-1]:.2f} %."
     )
 else:
-    told = "Nothing was carried on beyond the others; the parameter first_seed_epochs does it."
+    told = (
+        "Nothing was trained for longer than the others; the parameter first_seed_epochs does it."
+    )
 glue("longer-shown", told)
 glue("seeds", counted(len(chapter.seeds), "seed"))
 note = f" ({street.note.rstrip('.')})" if street and street.note else ""

@@ -431,7 +431,7 @@ if trial_epochs:
     )
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training with thirty clusters, by the paper's protocol: at a third of all rates and with other heads, two changes at once; and in the paper's setting. What to see: how far below the paper's rates each seed gets, and how far single names make the curves jump; the error by majority is in the table below.", "name": "fig-trial-8"}}
-trial = "a third of the rates"
+trial = "a third of the rates, other heads"
 settings = {trial: gentle, "the paper's rates": runs.get("30", [])}
 missing = "not run: no such training was asked for (trial_epochs)"
 figures.error_along_training(

@@ -196,7 +196,7 @@ def test_a_setting_that_was_changed_in_place_has_its_own_curve(parameters) -> No
     for title, of in (("seed-0", first), (f"seed-0-{run.experiment.hash}", run)):
         assert curves[title]["test error"] == pytest.approx(of.history["test error"], abs=1e-5)
     for epochs in ("abc", [1], 0, True):
-        with pytest.raises(UserError, match=re.escape(f"{epochs!r} epochs; epochs are a whole")):
+        with pytest.raises(UserError, match=re.escape(f"epochs is {epochs!r}; epochs are a whole")):
             chapter.train("nn_100", epochs=epochs)
     with pytest.raises(UserError, match=r"seeds must be a list, \[3\]"):
         chapter.train("nn_100", seeds=3)

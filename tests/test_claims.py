@@ -441,6 +441,8 @@ def test_a_small_ledger_loads(tmp_path):
         ("wrong = ", 'given = "fig11.b"\nwrong = ', "given_reason"),
         ("wrong = ", 'given = "fig11.b"\ngiven_reason = "so"\nwrong = ', "given"),
         ("wrong = ", 'given = "fig11.a"\ngiven_reason = "not run"\nwrong = ', "given"),
+        # A claim that rests on one that rests on another: here on itself.
+        ("wrong = ", 'given = "table2.mnist-100.aae"\ngiven_reason = "so"\nwrong = ', "given"),
     ],
 )
 def test_a_defect_is_named_with_file_claim_and_key(tmp_path, old, new, key):
@@ -830,6 +832,13 @@ def test_strings_from_results_are_shown_as_text(tmp_path):
     assert "<script>" not in claims.html_table({"Ours": rows})
     assert "\x1b" not in claims.render(rows)
     assert len(claims.render(rows).split("measured on")) == 2
+
+
+def test_a_reason_is_shown_whole_however_long():
+    claim, reason = BY_ID["fig11.a"], "so " * 99 + "it ends"
+    row = Row(claim=claim, **vars(check(claim, measured(claim, 5.0))) | {"reason": reason})
+    for text in claims.markdown([row]), claims.html_table({"Ours": [row]}), claims.render([row]):
+        assert "it ends" in text
 
 
 def test_a_name_that_no_encoding_holds_does_not_break_the_output(tmp_path):

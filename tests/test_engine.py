@@ -255,7 +255,7 @@ def test_draws_are_the_generator_s_own_numbers_in_order() -> None:
         draws.kept(recorder, 0.2, 30, 4),
     ]
     assert [r.kind for r in recorder.requests] == ["normal", "uniform", "integers", "kept"]
-    again, replay = epoch_generator(0, 1, CPU), Draws(made, CPU)
+    again, replay = epoch_generator(0, 1, CPU), Draws(made)
     for request, first in zip(recorder.requests, made, strict=True):
         assert torch.equal(request.draw(request.empty(CPU, 1)[0], again), first)
         assert replay.next(request) is first
@@ -264,7 +264,7 @@ def test_draws_are_the_generator_s_own_numbers_in_order() -> None:
 
 
 def test_draws_refuse_what_was_not_drawn() -> None:
-    source = Draws([torch.zeros(3)], CPU)
+    source = Draws([torch.zeros(3)])
     with pytest.raises(ValueError, match="not what was drawn at place 0"):
         draws.normal(source, 4)
     draws.normal(source, 3)

@@ -124,6 +124,13 @@ def test_each_digit_has_its_colour_and_is_printed_on_its_own_codes():
         assert label[nearest] == int(text.get_text())
 
 
+@pytest.mark.parametrize("what", ["priors", "heads"])
+def test_codes_takes_a_prior_and_heads_for_each_panel(what):
+    panel = ("AAE", np.zeros((3, 2)), np.array([0, 1, 2]))
+    with pytest.raises(UserError, match=f"got 2 panels and 1 {what}; give one each"):
+        figures.codes([panel, panel], **{what: [None]})
+
+
 def test_priors_are_drawn_as_samples_behind_or_as_circles_in_front():
     panel = ("codes", *blobs(30))
     first, second = figures.codes([panel, panel], priors=[1.5, np.zeros((7, 2))]).axes
@@ -305,6 +312,8 @@ def test_explained_variance_is_drawn_in_per_cent_over_columns():
     assert [line.get_label() for line in axes.lines] == list(curves)
     assert [list(line.get_ydata()) for line in axes.lines] == [[50, 20], [50, 0]]
     assert list(axes.lines[0].get_xdata()) == [0, 1]
+    many = {f"label {i}": np.array([0.5, 0.2]) for i in range(6)}
+    assert len(figures.explained_by_column(many).axes[0].lines) == 6
 
 
 def test_what_was_not_run_says_why():
@@ -421,6 +430,7 @@ def test_losses_has_a_panel_per_phase_a_line_per_code_and_the_line_of_balance():
     assert looks[0] == looks[1] and len(set(looks[0])) == 2
     assert rebuilt.get_color() not in dict(looks[0])  # it is of no code
     assert not figures.losses({"epoch": [1, 2], "generator z": [0.9, 0.8]}).legends
+    assert len(figures.losses(history | {"validation error": [9.0, 8.0]}).axes) == len(panels)
 
 
 def test_costs_draws_each_curve_from_its_own_first_epoch():

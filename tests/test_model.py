@@ -207,6 +207,17 @@ def test_temperature_divides_the_logits_of_the_categorical_code_alone() -> None:
     assert torch.equal(sharp.encode(x)["z"], plain.encode(x)["z"])
 
 
+def test_temperature_is_of_every_categorical_code() -> None:
+    codes = (Code("y", Categorical(10)), Code("v", Categorical(3)))
+    plain, sharp = (
+        build("clusters_16", codes=codes, init_std=0.5, temperature=temperature).eval()
+        for temperature in (1.0, 0.5)
+    )
+    x = batch().x
+    for name, logits in sharp.encode_logits(x).items():
+        assert torch.equal(logits, 2 * plain.encode_logits(x)[name])
+
+
 def test_the_discriminator_judges_codes_with_noise_where_there_is_any() -> None:
     """Against the network on codes to which the same numbers were added by hand."""
     model = build("clusters_16", init_std=0.5, discriminator_noise=0.3)

@@ -128,6 +128,11 @@ def test_float32_products_keep_a_thousandth_of_a_nat(case: str, digits_archive) 
     assert ((found - expected).abs() < (1e-7 * expected.abs()).clamp(min=TOLERANCE)).all()
 
 
+def test_a_width_keeps_all_its_digits() -> None:
+    made = Parzen(uniform(2, 3, 0), [0.1, 0.29])
+    assert made.precisions[:, 0].tolist() == pytest.approx([0.1**-2, 0.29**-2], rel=1e-14)
+
+
 def test_the_product_goes_without_pixels_that_all_points_share() -> None:
     assert Parzen(uniform(50, 784, 0) * BORDER).points.shape == (50, 784 - 5 * 28)
     assert Parzen(uniform(50, 784, 0)).points.shape == (50, 784)

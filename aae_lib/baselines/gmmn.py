@@ -22,7 +22,8 @@ class MomentMatchingNetwork(nn.Module):
     """A dropout autoencoder with codes in (0, 1), and a network from noise to such codes. Paper: §2.2, GMMN + AE.
 
     The prior of the code z is that network's noise; the codes that it makes and the autoencoder's have `code_dim`
-    numbers. An experiment without reconstruction has no autoencoder: its codes are the images. Li et al. 2015.
+    numbers. An experiment without reconstruction has no autoencoder: its codes are the images. `pixels` is the size of
+    an image; `classes` plays no part. Li et al. 2015.
     """
 
     def __init__(self, experiment: Experiment, pixels: int, classes: int, generator: Generator):
