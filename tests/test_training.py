@@ -344,7 +344,7 @@ def test_a_share_of_an_epoch_ends_within_it_and_nothing_goes_on_from_there(digit
     assert list(store.checkpoints(e.on(digits), 0)) == [0.2, 1, 2]
     assert fit(e, digits, epochs=0.2, **options).history == share.history
     for epochs in (1.5, 0, math.nan, "20"):
-        with pytest.raises(UserError, match=f"{epochs!r} epochs"):
+        with pytest.raises(UserError, match=f"epochs is {epochs!r}"):
             fit(e, digits, epochs=epochs, **options)
 
 
