@@ -411,7 +411,8 @@ def error_along_training(
     for axis in axes.xaxis, axes.yaxis:
         low, high = axis.get_view_interval()
         subs = (1, 2, 5) if high > 15 * low else (1, 1.5, 2, 3, 4, 5, 7)
-        axis.set_major_locator(LogLocator(subs=subs, numticks=20))
+        few = MaxNLocator(7, steps=(1, 2, 5, 10))  # where powers of ten tell nothing
+        axis.set_major_locator(few if high < 3 * low else LogLocator(subs=subs, numticks=20))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25, lw=0.6)
