@@ -135,7 +135,7 @@ baseline = {count: chapter.train(f"nn_{count}") for count in counts}
 # Healthy curves: each discriminator's cost dips in the first epochs, when its game begins, and then creeps back towards $2\ln 2 = 1.386$ from below; each generator's mirrors it above $\ln 2$; the cross-entropy of the labelled images soon
 # falls near zero. A discriminator cost of $y$ that stays at 1.386 to three digits means that this game never started.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed with {glue:text}`labels` labels: the mean over each epoch; coloured, a line for each code. What to see: how soon the labels are learned by heart, how long the reconstruction goes on falling, and whether the adversaries' costs go back to the dashed lines once the categories have formed.", "name": "fig-losses-7"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed. The number of labels is {glue:text}`labels`; the mean over each epoch; coloured, a line for each code. What to see: how soon the labels are learned by heart, how long the reconstruction goes on falling, and whether the adversaries' costs go back to the dashed lines once the categories have formed.", "name": "fig-losses-7"}}
 first = aae[counts[0]][0]
 figures.losses({name: values for name, values in first.history.items() if "error" not in name})
 

@@ -67,6 +67,22 @@ def test_every_chapter_has_the_common_parameters(chapter: str):
     assert common.items() <= found.items()
 
 
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_every_figure_has_a_caption_that_begins_as_a_screen_reader_can_say_it(chapter: str):
+    """Its first sentence is the picture's alternative text, where what is glued in later would stand as markup."""
+    notebook = nbformat.read(Project().source(chapter).with_suffix(".ipynb"), as_version=4)
+    captions = [
+        cell.metadata["mystnb"]["figure"]["caption"]
+        for cell in notebook.cells
+        if "mystnb" in cell.metadata
+    ]
+    assert captions
+    for caption in captions:
+        first, *rest = caption.split(". ")
+        assert not {"{", "$", "`"} & {*first} and len(first.split()) >= 3, caption
+        assert "What to see" in ". ".join(rest), caption
+
+
 # ---- the command line
 
 
