@@ -61,9 +61,10 @@ published: setup ## build the book from the published chapters, training nothing
 publish: setup ## copy this machine's chapters, results and measurements to book/chapters and data/
 	@$(RUN) -m aae_lib.book publish $(CHAPTER)
 
-# A process for each core; the products of one test are too small for more.
+# A process for each core; the products of one test are too small for more. Files in the order that tests/conftest.py
+# gives them, the longest first.
 test: setup ## run the tests
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(if $(filter all,$(CORES)),auto,$(CORES)) --dist loadfile
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(if $(filter all,$(CORES)),auto,$(CORES)) --dist loadfile --no-loadscope-reorder
 
 bench: tools ## measure speed, each figure a ratio taken side by side, into _build/bench.json
 	@$(RUN) tests/bench

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aae_lib import claims, pages, store
-from aae_lib.config import PROFILES, profile
+from aae_lib.config import MOST_SEEDS, PROFILES, checked_epochs, profile
 from aae_lib.errors import UNREADABLE, Stopped, UserError, on_sigterm, suggest
 
 if TYPE_CHECKING:
@@ -38,6 +38,30 @@ if TYPE_CHECKING:
 METADATA = "aae"
 """Notebook metadata written by `run`: source_sha256 and parameters of that execution and, where it left results, when
 those were written (results_created)."""
+
+PARAMETERS: dict[str, tuple[type, ...]] = {
+    "profile": (str,),
+    "seed": (int,),
+    "replicates": (int, type(None)),
+    "device": (str,),
+    "data": (str,),
+    "allow_cpu": (bool,),
+}
+"""The parameters of every chapter, with the types that each may have."""
+
+OWN_PARAMETERS: dict[str, tuple[type, ...]] = {
+    "samples": (int, type(None)),
+    "faces": (str,),
+    "first_seed_epochs": (int, float, type(None)),
+    "house_numbers": (str,),
+    "house_number_epochs": (int, float, type(None)),
+    "label_counts": (str, int),
+    "cluster_counts": (str, int),
+    "epochs": (int, float, type(None)),
+    "trial_epochs": (int, float, type(None)),
+    "train": (bool,),
+}
+"""Those that only some chapters have."""
 
 TESTED = ("faults.json", "faults_details.json", "slurm.log", "sweep.json", "sweep_details.json")
 """What `make faults`, `make slurm` and `make sweep` leave in the build folder."""
@@ -199,8 +223,6 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
     import papermill
     from papermill.exceptions import PapermillException
 
-    from aae_lib.notebook import refuse_ill_typed  # brings torch along
-
     try:
         found = papermill.inspect_notebook(notebook)
     except (*UNREADABLE, PapermillException) as error:
@@ -223,6 +245,26 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
         profile(parameters["profile"])
     refuse_ill_typed(notebook.stem, parameters)
     return parameters
+
+
+def refuse_ill_typed(chapter: str, parameters: Mapping[str, Any]) -> None:
+    """Raise UserError for a parameter of a chapter that has another type, or another value, than it may have."""
+    types = PARAMETERS | OWN_PARAMETERS
+    for key, value in parameters.items():
+        kinds = types.get(key, (object,))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and int in kinds):
+            expected = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
+            raise UserError(f"{chapter}: parameter {key} must be {expected}, not {value!r}.")
+        if key.endswith("epochs") and value is not None:
+            checked_epochs(f"{chapter}: parameter {key}", value)
+    replicates = parameters.get("replicates")
+    if (
+        not 1 <= (1 if replicates is None else replicates) < MOST_SEEDS
+        or parameters.get("seed", 0) < 0
+    ):
+        raise UserError(
+            f"{chapter}: replicates must be from 1 to fewer than {MOST_SEEDS:,}, and seed at least 0."
+        )
 
 
 def source_sha256(project: Project, chapter: str) -> str:

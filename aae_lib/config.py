@@ -386,6 +386,17 @@ def profile(name: str) -> Profile:
     return PROFILES[name]
 
 
+def checked_epochs(what: str, epochs: object) -> float:
+    """`epochs`, a whole number as an int. Raises UserError, naming `what`, for what is no length of a run."""
+    number = type(epochs) in (int, float) and math.isfinite(epochs)
+    if not (number and epochs > 0 and (epochs < 1 or epochs == int(epochs))):
+        raise UserError(
+            f"{what} is {epochs!r}; epochs are a whole number of at least 1, or a share of the first epoch, "
+            "between 0 and 1."
+        )
+    return int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
+
+
 def labels_code(experiment: Experiment) -> str | None:
     """Name of the code that holds a class or cluster: the categorical one; None if there is none."""
     return next((c.name for c in experiment.codes if isinstance(c.prior, Categorical)), None)

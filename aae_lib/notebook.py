@@ -16,34 +16,11 @@ import torch
 from IPython.display import HTML, Markdown, display
 
 from aae_lib import book, claims, data, figures, mat, pages, store
-from aae_lib.config import MOST_SEEDS, Experiment, Profile, profile
+from aae_lib.book import PARAMETERS, refuse_ill_typed
+from aae_lib.config import Experiment, Profile, checked_epochs, profile
 from aae_lib.errors import UNREADABLE, UserError, suggest
 from aae_lib.experiments import by_name
-from aae_lib.training import Run, checked_epochs, choose_device, fit_replicates, require_gpu
-
-PARAMETERS: dict[str, tuple[type, ...]] = {
-    "profile": (str,),
-    "seed": (int,),
-    "replicates": (int, type(None)),
-    "device": (str,),
-    "data": (str,),
-    "allow_cpu": (bool,),
-}
-"""The parameters of every chapter, with the types that each may have."""
-
-OWN_PARAMETERS: dict[str, tuple[type, ...]] = {
-    "samples": (int, type(None)),
-    "faces": (str,),
-    "first_seed_epochs": (int, float, type(None)),
-    "house_numbers": (str,),
-    "house_number_epochs": (int, float, type(None)),
-    "label_counts": (str, int),
-    "cluster_counts": (str, int),
-    "epochs": (int, float, type(None)),
-    "trial_epochs": (int, float, type(None)),
-    "train": (bool,),
-}
-"""Those that only some chapters have."""
+from aae_lib.training import Run, choose_device, fit_replicates, require_gpu
 
 
 @dataclass
@@ -296,26 +273,6 @@ class Chapter:
             "series": self.series,
             "runs": self.runs,
         }
-
-
-def refuse_ill_typed(chapter: str, parameters: Mapping[str, Any]) -> None:
-    """Raise UserError for a parameter of a chapter that has another type, or another value, than it may have."""
-    types = PARAMETERS | OWN_PARAMETERS
-    for key, value in parameters.items():
-        kinds = types.get(key, (object,))
-        if not isinstance(value, kinds) or (isinstance(value, bool) and int in kinds):
-            expected = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
-            raise UserError(f"{chapter}: parameter {key} must be {expected}, not {value!r}.")
-        if key.endswith("epochs") and value is not None:
-            checked_epochs(f"{chapter}: parameter {key}", value)
-    replicates = parameters.get("replicates")
-    if (
-        not 1 <= (1 if replicates is None else replicates) < MOST_SEEDS
-        or parameters.get("seed", 0) < 0
-    ):
-        raise UserError(
-            f"{chapter}: replicates must be from 1 to fewer than {MOST_SEEDS:,}, and seed at least 0."
-        )
 
 
 def _told(dataset: data.Dataset) -> dict[str, str]:

@@ -30,7 +30,7 @@ from aae_lib import store
 from aae_lib.baselines.gan import GenerativeAdversarialNetwork
 from aae_lib.baselines.gmmn import MomentMatchingNetwork
 from aae_lib.baselines.vae import VariationalAutoencoder
-from aae_lib.config import Experiment, Profile, labels_code
+from aae_lib.config import Experiment, Profile, checked_epochs, labels_code
 from aae_lib.data import Dataset, Split
 from aae_lib.engine import (
     WARM_UP,
@@ -68,17 +68,6 @@ class Run:
         str, list[float]
     ]  # one value for each epoch (of its stage); "epoch" itself counts from 1
     provenance: dict[str, Any]
-
-
-def checked_epochs(what: str, epochs: object) -> float:
-    """`epochs`, a whole number as an int. Raises UserError, naming `what`, for what is no length of a run."""
-    number = type(epochs) in (int, float) and math.isfinite(epochs)
-    if not (number and epochs > 0 and (epochs < 1 or epochs == int(epochs))):
-        raise UserError(
-            f"{what} is {epochs!r}; epochs are a whole number of at least 1, or a share of the first epoch, "
-            "between 0 and 1."
-        )
-    return int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
 
 
 def fit(

@@ -17,6 +17,14 @@ from aae_lib import data, store
 from aae_lib.book import Project
 from aae_lib.errors import UserError
 
+LONGEST = ("test_notebooks.py", "test_engine.py", "test_training.py", "test_book.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first, so that no process ends alone with one of them."""
+    items.sort(key=lambda item: (*LONGEST, item.path.name).index(item.path.name))
+
+
 BENCH = Path(__file__).parent / "bench"
 SECONDS = {
     "ours": 2.0, "literal": 4.0, "products": 1.0, "limit": 1.5, "together": 3.0, "apart": 4.0,

@@ -216,7 +216,7 @@ from pathlib import Path
 from aae_lib.errors import Stopped
 from aae_lib.training import _asked_to_stop
 with _asked_to_stop() as asked:  # as a training does
-    Path("here").touch()
+    Path("here").write_text("x")
     while not asked():
         pass
 Path("left").touch()  # as a checkpoint
@@ -228,7 +228,7 @@ raise Stopped("as a training that was asked to stop")
     "cell",
     [
         WAITING,
-        WAITING.replace("_asked_to_stop() as asked", "open('here', 'w')").replace(
+        WAITING.replace("_asked_to_stop() as asked", "open('/dev/null')").replace(
             "asked()", "False"
         ),
     ],
@@ -237,16 +237,22 @@ def test_a_chapter_at_sigterm_lets_its_training_leave_a_checkpoint_and_can_be_se
     cell: str, project: Project
 ):
     write_chapter(project, TINY.replace("# the last cell", f"# the last cell\n{cell}"))
+    here = project.root / "here"
+    os.mkfifo(
+        here
+    )  # of which reading waits for the cell, or for the end of a process that does not come so far
     script = (
-        "import sys; from pathlib import Path; from aae_lib import book; "
+        f"import sys; held = open({str(here)!r}, 'w'); from pathlib import Path; from aae_lib import book; "
         f"book.Project = lambda p=book.Project(Path({str(project.root)!r})): p; "
         "sys.exit(book.main(['run', '1']))"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=store.REPOSITORY, stderr=subprocess.PIPE, text=True
-    ) as process:
-        while not (project.root / "here").exists():
-            assert process.poll() is None
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", script], cwd=store.REPOSITORY, stderr=subprocess.PIPE, text=True
+        ) as process,
+        here.open() as cell_begun,
+    ):
+        assert cell_begun.read(1) == "x"
         process.terminate()
         told = process.communicate()[1]
     assert process.returncode == os.EX_TEMPFAIL

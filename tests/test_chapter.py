@@ -6,10 +6,11 @@ import json
 import math
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
-from aae_lib import claims, data, engine, notebook, phases, store
+from aae_lib import book, claims, data, engine, notebook, phases, store
 from aae_lib.errors import UserError
 from aae_lib.experiments import by_name
 from aae_lib.notebook import Chapter, changed, choices, source
@@ -17,10 +18,16 @@ from aae_lib.notebook import Chapter, changed, choices, source
 NAME = "07_semi_supervised"
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Path:
+    """A run store that the tests share: what is tested here is what a chapter makes of a run."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture
-def parameters(digits_archive, tmp_path, monkeypatch) -> dict:
+def parameters(digits_archive, tmp_path, trained_once, monkeypatch) -> dict:
     monkeypatch.setenv("AAE_BUILD", str(tmp_path))
-    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("AAE_RUNS", str(trained_once))
     return {
         "profile": "smoke",
         "seed": 0,
@@ -52,7 +59,7 @@ def parameters(digits_archive, tmp_path, monkeypatch) -> dict:
     ],
 )
 def test_a_wrong_parameter_is_refused_in_one_message(parameters, changes, message) -> None:
-    own = [name for name in changes if name in notebook.OWN_PARAMETERS]
+    own = [name for name in changes if name in book.OWN_PARAMETERS]
     with pytest.raises(UserError, match=message) as caught:
         Chapter.open(NAME, "A chapter", parameters | changes, also=own)
     assert len(caught.value._render_traceback_()) == 1

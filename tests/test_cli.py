@@ -74,7 +74,7 @@ def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, roots, caps
 
 
 def test_train_then_claims(roots, digits_archive, capsys) -> None:
-    command = ["train", "mnist_100", "--profile", "smoke", "--data", str(digits_archive)]
+    command = ["train", "nn_100", "--profile", "smoke", "--data", str(digits_archive)]
     assert cli.main([*command, "--seeds", "0,2", "--device", "cpu", "--quiet"]) == 0
     assert capsys.readouterr().out.count("test error") == 2
     assert {p.name for p in (roots / "runs").glob("*/*")} == {"seed-0", "seed-2"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from weakref import ref
@@ -33,7 +34,15 @@ def variant(name: str) -> Experiment:
     return replace(experiment, labels=min(experiment.labels, 100)) if counted else experiment
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+def unlike(names: Iterable[str]) -> list[str]:
+    """The variants that train differently: of those that are one with so few images and labels, the first."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(replace(variant(name), name="x", data="mnist", epochs=1).hash, name)
+    return list(first.values())
+
+
+@pytest.mark.parametrize("name", unlike(VARIANTS))
 def test_a_replicate_in_company_equals_the_same_seed_alone(name, digits, double_precision) -> None:
     e = variant(name)
     company = trained(program(e, digits, *SEEDS), iterations=20)  # into the second epoch
@@ -45,14 +54,15 @@ def test_a_replicate_in_company_equals_the_same_seed_alone(name, digits, double_
 
 
 def differences(e: Experiment, digits) -> list[float]:
-    """How far each seed after 50 iterations in company is from the same seed alone, relative to its weights."""
-    company = trained(program(e, digits, *SEEDS), iterations=50)
-    alone = [vector(trained(program(e, digits, seed), iterations=50)) for seed in SEEDS]
+    """How far each of two seeds after 50 iterations in company is from the same seed alone, relative to its weights."""
+    two = SEEDS[:2]
+    company = trained(program(e, digits, *two), iterations=50)
+    alone = [vector(trained(program(e, digits, seed), iterations=50)) for seed in two]
     return [float((a - vector(company, i)).norm() / a.norm()) for i, a in enumerate(alone)]
 
 
 def test_in_single_precision_they_differ_by_less_than_1e_4_after_50_iterations(digits) -> None:
-    for name in EXPERIMENTS:
+    for name in unlike(EXPERIMENTS):
         e = variant(name)
         if name in CHAOTIC:  # the next test holds their own weights to more
             e = replace(e, init_std=0.01)
@@ -60,7 +70,7 @@ def test_in_single_precision_they_differ_by_less_than_1e_4_after_50_iterations(d
 
 
 def test_in_double_precision_so_do_those_that_let_a_rounding_grow(digits, double_precision) -> None:
-    for name in CHAOTIC:
+    for name in unlike(CHAOTIC):
         assert max(differences(variant(name), digits)) < 1e-8, name
 
 
@@ -83,7 +93,7 @@ def test_replicates_in_company_land_in_the_store_like_others(digits, runs) -> No
 
 
 def test_company_resumed_to_the_bit(digits, runs, monkeypatch, tmp_path) -> None:
-    e, options = variant("mnist_100"), {"epochs": 3, "seeds": SEEDS, "together": True}
+    e, options = variant("mnist_100"), {"epochs": 2, "seeds": SEEDS, "together": True}
     whole = fit_replicates(e, digits, **options)
     monkeypatch.setenv("AAE_RUNS", str(tmp_path / "parts"))
     fit_replicates(e, digits, **options | {"epochs": 1})

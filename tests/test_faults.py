@@ -123,9 +123,11 @@ def test_fuzzing_that_does_not_begin_is_lost(harness, tmp_path: Path, monkeypatc
 
 def test_a_hurt_process_is_gone_with_all_that_it_started(harness, tmp_path: Path):
     world = harness.World(tmp_path, tmp_path, {})
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import signal; signal.pause()'])"
+    child = "import signal; print('here', flush=True); signal.pause()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     process = world.start("-c", code)
-    assert harness.hurt(process, signal.SIGKILL, after=0.2) == -signal.SIGKILL
+    assert process.stdout.readline() == "here\n"
+    assert harness.hurt(process, signal.SIGKILL, after=0) == -signal.SIGKILL
     quick = world.start("-c", "pass")
     assert harness.hurt(quick, signal.SIGTERM, after=30) == 0  # it was over before
 

@@ -34,7 +34,7 @@ from scipy.io import savemat
 from aae_lib import bench, book, claims, cli, config, data, mat, pages, store, training, verify
 from aae_lib.errors import UserError
 from aae_lib.experiments import CHAPTERS
-from aae_lib.notebook import PARAMETERS, Chapter
+from aae_lib.notebook import Chapter
 from aae_lib.store import REPOSITORY
 
 CASES = int(os.environ.get("AAE_FUZZ", 40))
@@ -481,7 +481,7 @@ def test_any_parameters_open_a_chapter_or_are_refused(idle: Path) -> None:
         "data": "mnist",
         "allow_cpu": False,
     }
-    assert defaults.keys() == PARAMETERS.keys()
+    assert defaults.keys() == book.PARAMETERS.keys()
     names = st.one_of(st.sampled_from(list(defaults)), st.text("abcdefgh", min_size=1, max_size=6))
 
     @fuzz

@@ -158,7 +158,6 @@ def test_seeds_differ_and_repeat(digits, runs) -> None:
         ("mnist_100", {"labels": 20, "batch_norm": "autoencoder", "input_dropout": 0.2}),
         ("fig2_mixture", {"posterior": "universal"}),
         ("fig2_vae_mixture", {}),
-        ("nn_100", {"labels": 20}),
         ("nn_100", {"labels": 20, "average_after": 2}),
         ("mnist_100", {"labels": 20, "average_after": 0}),
         ("table1_gan", {"milestones": (2,)}),
@@ -211,16 +210,16 @@ from aae_lib import data
 from aae_lib.experiments import by_name
 from aae_lib.training import fit
 e = replace(by_name("mnist_100"), hidden=20, labels=20)
-fit(e, data.load(sys.argv[1]), seed=0, epochs=60, device="cpu", checkpoint_seconds=0)
+fit(e, data.load(sys.argv[1]), seed=0, epochs=40, device="cpu", checkpoint_seconds=0)
 """
 
 
-def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
+def test_a_run_killed_at_three_random_moments_ends_in_the_same_bits(
     digits, digits_archive, runs, tmp_path, monkeypatch
 ) -> None:
     e = small("mnist_100", labels=20)
     monkeypatch.setenv("AAE_RUNS", str(tmp_path / "undisturbed"))
-    undisturbed = fit(e, digits, seed=0, epochs=60)
+    undisturbed = fit(e, digits, seed=0, epochs=40)
     monkeypatch.setenv("AAE_RUNS", str(runs))
     environment = os.environ | {
         "TQDM_MININTERVAL": "0",  # a line of progress for each step: the moments to choose from
@@ -228,7 +227,7 @@ def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
     }
     moments = random.Random(0)
     killed = 0
-    for _ in range(5):
+    for _ in range(3):
         command = [sys.executable, "-c", RUN, str(digits_archive)]
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
             for _ in range(moments.randint(1, 60)):
@@ -236,8 +235,8 @@ def test_a_run_killed_at_five_random_moments_ends_in_the_same_bits(
                     break
             process.send_signal(signal.SIGKILL)
         killed += process.returncode == -signal.SIGKILL
-    assert killed == 5
-    resumed = fit(e, digits, seed=0, epochs=60)
+    assert killed == 3
+    resumed = fit(e, digits, seed=0, epochs=40)
     assert resumed.provenance["continued"]  # it did not begin anew
     assert equal(weights(undisturbed), weights(resumed))
     assert undisturbed.history == resumed.history
