@@ -524,7 +524,8 @@ pd.DataFrame(
 # ::::{solution} ex-01-rates
 # :class: dropdown
 #
-# A fast generator moves away from where the discriminator has just learnt to look. The discriminator's cost sits at $2 \ln 2$ almost from the start, because what it knows is always of yesterday's samples, while the dashed line need not be any higher than before. Chasing each other, the two can go in circles for as long as you like.
+# The fast game's cost is the nearer to $2 \ln 2$, and its generator the farther from $p$. In our run, in the mean after step 500, the cost lies 0.008 from $2 \ln 2$ above and 0.003 here, and the Jensen–Shannon divergence is 0.018 above and 0.023 here; a generator three times as fast again has 0.002 and 0.033.
+# It moves away from where the discriminator has just learnt to look, so that what this knows is always of yesterday's samples: a cost of $2 \ln 2$ says that the discriminator sees no difference, not that there is none. Chasing each other, the two can go in circles for as long as you like.
 # ::::
 #
 # ::::{exercise}
@@ -548,7 +549,7 @@ pd.DataFrame(
 # ::::{solution} ex-01-nowhere
 # :class: dropdown
 #
-# Its cost is an average over samples, and next to none fall there. A generator that landed there would be sent away, to the left, for that is how the network continues what it learnt nearby; only when its samples had come would the discriminator have learnt what to think of them. In a space of many dimensions almost
+# Its cost is an average over samples, and next to none fall there. A generator that landed there would be told next to nothing: the network continues what it learnt nearby, a low $D$ that hardly changes, and pushes a sample there a little to one side or the other, whatever is true there; only when its samples had come would the discriminator have learnt what to think of them. In a space of many dimensions almost
 # everywhere is such a place. That is one reason why the paper plays its game on codes, which have few dimensions, and not on images.
 # ::::
 

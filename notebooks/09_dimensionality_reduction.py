@@ -514,7 +514,7 @@ chapter.against_the_paper("fig11.")
 # ::::{exercise}
 # :label: ex-09-three
 #
-# How much of the error is due to the plane? Give panel b a third dimension (about a minute on the quick profile), and compare with panel b.
+# How much of the error is due to the plane? Give panel b a third dimension (about a minute a seed on the quick profile), and compare with panel b.
 #
 # ```python
 # from aae_lib.config import Code
