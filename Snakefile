@@ -104,7 +104,7 @@ rule data:
         PYTHON + "aae_lib.cli fetch" if DATA == "mnist" else "true"
 
 
-# A chapter that takes long itself, for an ablation or ten thousands of samples, would end the book alone beside idle
+# A chapter that takes long itself, for an ablation or tens of thousands of samples, would end the book alone beside idle
 # cores: so these are begun first, the longest before the others.
 LONG = [
     "08_clustering",

@@ -218,7 +218,7 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
     """All parameters of `notebook`, with the values `given` in place of the defaults.
 
     papermill only logs a parameter that a notebook does not have. Raises UserError for an unknown
-    name or profile, with the nearest valid one, and for a value of another type than the default's.
+    name or profile, with the nearest valid one, and for a value that the parameter may not have.
     """
     import papermill
     from papermill.exceptions import PapermillException

@@ -410,9 +410,10 @@ def error_along_training(
     axes.set_xlim((0.45 if named else 0.8) * min(1, first), axes.get_xlim()[1] * 1.3)
     for axis in axes.xaxis, axes.yaxis:
         low, high = axis.get_view_interval()
-        subs = (1, 2, 5) if high > 15 * low else (1, 1.5, 2, 3, 4, 5, 7)
-        few = MaxNLocator(7, steps=(1, 2, 5, 10))  # where powers of ten tell nothing
-        axis.set_major_locator(few if high < 3 * low else LogLocator(subs=subs, numticks=20))
+        subs = (1, 2, 5) if high > 15 * low else (1, 2, 3, 4, 5, 7)
+        axis.set_major_locator(LogLocator(subs=subs, numticks=20))
+        if axis is axes.yaxis and high < 3 * low:
+            axis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25, lw=0.6)
@@ -546,9 +547,9 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     Raises UserError where a cost is not finite or not as long as "epoch".
     """
     phases: dict[str, list[str]] = {}
-    for name in history:
-        if name != "epoch" and not name.endswith("error"):
-            phases.setdefault(name.split()[0], []).append(name)
+    named = [name for name in history if name != "epoch" and not name.endswith("error")]
+    for name in named:
+        phases.setdefault(name.split()[0], []).append(name)
     if not phases or "epoch" not in history:
         raise UserError("figures.losses needs 'epoch' and at least one cost beside it.")
     epoch = np.asarray(history["epoch"])
@@ -561,7 +562,7 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
         "discriminator": (2 * math.log(2), "2 ln 2 = 1.386"),
         "generator": (math.log(2), "ln 2 = 0.693"),
     }
-    codes = list(dict.fromkeys(name.partition(" ")[2] for name in history if " " in name))
+    codes = list(dict.fromkeys(name.partition(" ")[2] for name in named if " " in name))
     looks = {code: {"color": COLOURS[i % 4], "ls": DASHES[i % 4]} for i, code in enumerate(codes)}
     of_no_code = {"color": INK if len(codes) > 1 else COLOURS[0]}
     for axes, (phase, names) in zip(grid.flat, phases.items(), strict=False):

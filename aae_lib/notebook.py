@@ -16,7 +16,6 @@ import torch
 from IPython.display import HTML, Markdown, display
 
 from aae_lib import book, claims, data, figures, mat, pages, store
-from aae_lib.book import PARAMETERS, refuse_ill_typed
 from aae_lib.config import Experiment, Profile, checked_epochs, profile
 from aae_lib.errors import UNREADABLE, UserError, suggest
 from aae_lib.experiments import by_name
@@ -58,7 +57,7 @@ class Chapter:
         `also` names the parameters that this chapter has beside those of all chapters. Raises UserError
         for an unknown or ill-typed parameter, an unknown profile, a device or data set that is not here.
         """
-        known = [*PARAMETERS, *also]
+        known = [*book.PARAMETERS, *also]
         rerun_by_hand = any(isinstance(value, cls) for value in namespace.values())
         if not rerun_by_hand:  # which may have variables of its own
             _refuse_unknown(name, namespace, known)
@@ -67,7 +66,7 @@ class Chapter:
                 f"{name}: there is no parameter '{missing[0]}'; put it back into the cell tagged 'parameters'."
             )
         parameters = {key: namespace[key] for key in known}
-        refuse_ill_typed(name, parameters)
+        book.refuse_ill_typed(name, parameters)
         chosen = profile(parameters["profile"])
         replicates = parameters["replicates"]
         count = chosen.replicates if replicates is None else replicates

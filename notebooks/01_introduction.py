@@ -525,7 +525,7 @@ pd.DataFrame(
 # :class: dropdown
 #
 # The fast game's cost is the nearer to $2 \ln 2$, and its generator the farther from $p$. In our run, in the mean after step 500, the cost lies 0.008 from $2 \ln 2$ above and 0.003 here, and the Jensen–Shannon divergence is 0.018 above and 0.023 here; a generator three times as fast again has 0.002 and 0.033.
-# It moves away from where the discriminator has just learnt to look, so that what this knows is always of yesterday's samples: a cost of $2 \ln 2$ says that the discriminator sees no difference, not that there is none. Chasing each other, the two can go in circles for as long as you like.
+# A fast generator moves away from where the discriminator has just learnt to look, so that what the discriminator knows is always of yesterday's samples: a cost of $2 \ln 2$ says that the discriminator sees no difference, not that there is none. Chasing each other, the two can go in circles for as long as you like.
 # ::::
 #
 # ::::{exercise}

@@ -192,7 +192,7 @@ def codes_of(run, images=test):
 
 codes = {title: [codes_of(run) for run in replicas] for title, replicas in runs.items()}
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2a\u2013d again: test images in the code space, coloured and numbered by digit, first seed. Top: AAE; bottom: VAE; left: Gaussian prior (circles at 1, 2 and 3 standard deviations); right: mixture of ten Gaussians (draws in grey). What to see: whether codes cover the whole prior, and only that. Go by the colours: where the codes of a digit lead nowhere, its number may stand beside them. Codes may go on beyond the frame, and lie on the inner circles.", "name": "fig-codes"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 2a\u2013d again: test images in the code space, coloured and numbered by digit, first seed. Top: AAE; bottom: VAE; left: Gaussian prior (circles at 1, 2 and 3 standard deviations); right: mixture of ten Gaussians (draws in grey). What to see: whether codes cover the whole prior, and only that. Go by the colours: where digits mix, a number may stand beside most of its codes, or be missing. Codes may go on beyond the frame. (In the published run they hide the inner circles, and a digit that is nowhere the most frequent has its number beside its codes.)", "name": "fig-codes"}}
 priors = {title: replicas[0].experiment.code("z").prior for title, replicas in runs.items()}
 behind = [
     1.0

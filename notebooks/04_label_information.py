@@ -218,7 +218,7 @@ layout = {
     run.seed: statistics.agreement(maps) for run, maps in zip(runs["mixture"], slants, strict=True)
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slant of the decoded images over each component, less the component's mean, first seed; axes as in the figure above. Orange leans to the right, purple to the left. What to see: whether the panels turn from purple to orange in the same direction.", "name": "fig-mixture-slant"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slant of the decoded images over each component, less the component's mean, first seed; axes as in the figure above. Orange leans further to the right than that mean, purple less far. What to see: whether the panels turn from purple to orange in the same direction.", "name": "fig-mixture-slant"}}
 figures.percentile_maps(
     {f"component {i}": (slant - slant.mean()).reshape(10, 10) for i, slant in enumerate(slants[0])},
     axes=directions,

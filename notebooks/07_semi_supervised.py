@@ -135,7 +135,7 @@ baseline = {count: chapter.train(f"nn_{count}") for count in counts}
 # Healthy curves: each discriminator's cost dips in the first epochs, when its game begins, and then creeps back towards $2\ln 2 = 1.386$ from below; each generator's mirrors it above $\ln 2$; the cross-entropy of the labelled images soon
 # falls near zero. A discriminator cost of $y$ that stays at 1.386 to three digits means that this game never started.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed. The number of labels is {glue:text}`labels`; the mean over each epoch; coloured, a line for each code. What to see: how soon the labels are learned by heart, how long the reconstruction goes on falling, and whether the adversaries' costs go back to the dashed lines once the categories have formed.", "name": "fig-losses-7"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs along training, first seed. With {glue:text}`labels` labels: the mean over each epoch; coloured, a line for each code. What to see: how soon the labels are learned by heart, how long the reconstruction goes on falling, and whether the adversaries' costs go back to the dashed lines once the categories have formed.", "name": "fig-losses-7"}}
 first = aae[counts[0]][0]
 figures.losses({name: values for name, values in first.history.items() if "error" not in name})
 
@@ -144,7 +144,7 @@ figures.losses({name: values for name, values in first.history.items() if "error
 #
 # Each run is measured on the test images after every epoch, as in the appendix. Nothing was chosen by these curves: rates, schedule and sizes are the paper's.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error along training. A colour for each number of labels; of several seeds the thick line is the mean, with a band of one standard deviation, and a thin one each seed. Open markers: the values that A.2.1 prints for 100 labels of MNIST after the first, 50, 500 and 5000 epochs. Both axes are logarithmic. What to see: how far along the paper's curve this run has come, and whether it lies on it.", "name": "fig-error"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error along training. A colour for each number of labels; of several seeds the thick line is the mean, from three on with a band of \u00b1 one standard deviation, and a thin one each seed. Open markers: the values that A.2.1 prints for 100 labels of MNIST after the first, 50, 500 and 5000 epochs. Both axes are logarithmic. What to see: how far along the paper's curve this run has come, and whether it lies on it.", "name": "fig-error"}}
 names = {count: f"{count} labels" for count in counts}
 series = {
     names[count]: {f"seed {run.seed}": run.history for run in runs} for count, runs in aae.items()
@@ -188,7 +188,7 @@ if first_seed_epochs:
         if epochs < mark <= first_seed_epochs and counts[0] == "100":
             record(f"a2.mnist-100.epoch-{mark}", carried_on, mark)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the first seed, trained for longer. The number of labels is {glue:text}`labels`. Open markers: A.2.1's. What to see: what the step of all rates after epoch 50 does, and whether the hundreds of epochs after it still teach anything.", "name": "fig-error-longer"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the first seed, trained for longer. It has {glue:text}`labels` labels. Open markers: A.2.1's. What to see: what the step of all rates after epoch 50 does, and whether the hundreds of epochs after it still teach anything.", "name": "fig-error-longer"}}
 title = names[counts[0]]
 missing = "not run: no longer training was asked for (first_seed_epochs)"
 figures.error_along_training(
@@ -416,7 +416,7 @@ ablation = {"as in the paper": first} | {
     for title, variant in variants.items()
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the three variants, first seed. The number of labels is {glue:text}`labels`. What to see: how far the error falls with all three phases, without the adversary, and with an averaged error.", "name": "fig-ablation"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of the three variants, first seed. They have {glue:text}`labels` labels. What to see: how far the error falls with all three phases, without the adversary, and with an averaged error.", "name": "fig-ablation"}}
 figures.error_along_training(
     {
         title: {"seed": {name: curve[:short] for name, curve in run.history.items()}}
@@ -436,7 +436,7 @@ chapter.against_the_paper("table2.", "a2.")
 # %% [markdown]
 # *From here to the deviations, numbers are of the published run and of the trials that are named.*
 #
-# **To epoch 500.** The first seed was carried on ({numref}`fig-error-longer`): 2.11 % on test and 2.36 % on validation images, where A.2.1 prints 2.21. It is a run of its own, on a processor and with products in [bfloat16](../speed.md), which stood at 2.53 and 2.74 % after epoch 50, where the same seed had 3.50 % on the GPU. Much of the further fall comes right after the step of all rates:
+# **To epoch 500.** The first seed was trained for longer ({numref}`fig-error-longer`): 2.11 % on test and 2.36 % on validation images, where A.2.1 prints 2.21. It is a run of its own, on a processor and with products in [bfloat16](../speed.md), which stood at 2.53 and 2.74 % after epoch 50, where the same seed had 3.50 % on the GPU. Much of the further fall comes right after the step of all rates:
 # fifteen epochs later it stands at 2.24 and 2.45 %. After that it is slow and steady, 2.20, 2.15, 2.10 and 2.05 % on test images in the mean over each hundred of epochs from 101 on. It is one seed, and the one that ends best of the three on either machine, for its hundred labelled images teach the most (chapter 10): the mean of three would lie higher.
 #
 # **The first epoch.** 22.6 % is not 16.5, and owes next to nothing to the adversary: in the published run the network without one had 22.4 % there, and the adversarial autoencoder 22.1 with the same seed. So the ledger now asks for less than 22.4 before it says *partly*; when the runs were made it asked for less than 24.0, which a network without an adversary had in a trial. The two part later, as {numref}`fig-ablation` shows.

@@ -127,7 +127,7 @@ panels = {panel: chapter.train(f"fig11_{panel}", epochs=epochs) for panel in "ab
 # The game of $z$, in the plane, is nearly a draw from the second epoch on, at $2\ln 2$, as with chapter 2's Gaussian; in the first its discriminator judged worse than chance. There is one curve more, the repulsion. The heads begin as draws of $\mathcal{N}(0, I)$, nearly all of them too near each other, so it starts at some 4.2 of $\eta$'s 6 for each of the pairs; then it falls to zero and stays there. The first point is the mean over the first epoch,
 # start included. A repulsion that stays high means that $\eta$ asks for more than the reconstruction allows. The adversary of $y$ keeps the upper hand, for this softmax is never quite sure, and extends it slowly: after 50 epochs of panel a its cost has gone from 1.1 to 0.9, and the encoder's against it from 1.5 to 4.1. A fall to zero in the first epochs would mean that the softmax is not sure at all.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of panel a along training, first seed: the mean over each epoch; coloured, a line for each code. What to see: after the first epoch the heads no longer repel each other; and whether the encoder's cost for y goes on rising, which is a discriminator of y that wins.", "name": "fig-losses-9"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Costs of panel a along training, first seed: the mean over each epoch; coloured, a line for each code. What to see, in a run of more than one epoch: after the first the heads no longer repel each other; and whether the encoder's cost for y goes on rising: then the discriminator of y wins.", "name": "fig-losses-9"}}
 first = panels["a"][0]
 epochs = first.epochs
 figures.losses({name: values for name, values in first.history.items() if "error" not in name})
@@ -401,7 +401,7 @@ pd.DataFrame([spacing(eta, run) for eta, run in ablation.items()]).style.hide(ax
     precision=2, formatter={"η": "{:g}"}
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation images embedded by the three models of the ablation, heads in white discs; each panel has its own scale. What to see: where \u03b7 is small, clouds that share their ground, and heads that lie under others; where it is large, clouds far apart, with a dust of unsure images between them.", "name": "fig-ablation-9"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation images embedded by the three models of the ablation, heads in white discs; each panel has its own scale. What to see, in a run of some epochs: where \u03b7 is small, clouds that share their ground, and heads that lie under others; where it is large, clouds far apart, with a dust of unsure images between them.", "name": "fig-ablation-9"}}
 figures.codes(
     [
         (f"η = {eta:g}", embed(run, validation.images)[0].numpy(), validation.labels)

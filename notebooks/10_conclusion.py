@@ -231,7 +231,7 @@ tried = {
     for title, recipe in recipes.items()
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training of four recipes for MNIST with 100 labels, of the weights as they are. Where there are several seeds: thick, with a band, mean \u00b1 one standard deviation, and each seed thin; early steps and Adam are of the first seed alone. (Until its first step, early steps is the thin line of that seed by the paper's rates: compare it with that one and not with the mean.) What to see: how early each has sorted the images into categories, how far apart the seeds of one recipe stay, and what steps of the rates gain at the end.", "name": "fig-recipes"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Validation error along training of four recipes for MNIST with 100 labels, of the weights as they are. Where there are several seeds: thick, their mean, from three seeds on with a band of \u00b1 one standard deviation, and each seed thin; early steps and Adam are of the first seed alone. (Until its first step, early steps is the line of that seed by the paper's rates, a thin one where there are several: compare it with that one and not with the mean.) What to see: how early each has sorted the images into categories, how far apart the seeds of one recipe stay, and what steps of the rates gain at the end.", "name": "fig-recipes"}}
 figures.error_along_training(
     {title: {f"seed {run.seed}": run.history for run in runs} for title, runs in tried.items()},
     quantity="validation error",

@@ -238,9 +238,7 @@ def test_a_chapter_at_sigterm_lets_its_training_leave_a_checkpoint_and_can_be_se
 ):
     write_chapter(project, TINY.replace("# the last cell", f"# the last cell\n{cell}"))
     here = project.root / "here"
-    os.mkfifo(
-        here
-    )  # of which reading waits for the cell, or for the end of a process that does not come so far
+    os.mkfifo(here)  # reading it waits for the cell, or for the end of what does not come so far
     script = (
         f"import sys; held = open({str(here)!r}, 'w'); from pathlib import Path; from aae_lib import book; "
         f"book.Project = lambda p=book.Project(Path({str(project.root)!r})): p; "

@@ -212,10 +212,13 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"temperature": 0.5}, "temperature needs a categorical code"),
         ("nn_100", {"discriminator_noise": 0.3}, "discriminator_noise needs an adversary"),
         ("fig11_a", {"head_scale": 10.0}, "head_scale for heads that are not"),
-        (
-            "fig11_d",
-            {"codes": (Code("y", Categorical(10)), Code("z", SwissRoll()))},
-            "as many dimensions as there are classes",
+        *(
+            (
+                "fig11_d",
+                {"codes": (Code("y", Categorical(20)), Code("z", prior))},
+                "as many dimensions as there are",
+            )
+            for prior in (Gaussian(2), SwissRoll())
         ),
         ("mnist_100", {"likelihood": "bernoulli"}, "bernoulli likelihood needs a VAE or a GMMN"),
         ("fig2_vae_gaussian", {"likelihood": "bernoulli", "output": "linear"}, "a sigmoid output"),

@@ -66,6 +66,7 @@ def test_every_chapter_has_the_common_parameters(chapter: str):
     found = book.checked_parameters(path, {})
     common = {"profile": "quick", "seed": 0, "replicates": None, "device": "auto", "data": "mnist"}
     assert common.items() <= found.items()
+    assert found.keys() <= (book.PARAMETERS | book.OWN_PARAMETERS).keys()  # which tell their types
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS)

@@ -582,7 +582,7 @@ Program.advance = lambda self: (advance(self), print("step"))
 
 
 def test_two_processes_on_one_run_make_it_once(digits_archive, runs) -> None:
-    program = RUN.replace("epochs=60", "epochs=3")
+    program = RUN.replace("epochs=40", "epochs=3")
     command = [sys.executable, "-c", COUNTED + program, str(digits_archive)]
     pair = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
