@@ -233,15 +233,15 @@ class Experiment:
             ),
             "head_distance and head_scale need combine='sum'": self.combine != "sum"
             and (self.head_distance, self.head_scale) != (None, None),
+            "head_distance is for heads that are learned, head_scale for heads that are not": (
+                None not in (self.head_distance, self.head_scale)
+            ),
             "head_scale needs a prior of z that has as many dimensions as there are classes": (
                 self.head_scale is not None
                 and (
                     kinds.get("z") in (GaussianMixture, SwissRoll)
                     or len({code.prior.dim for code in self.codes}) > 1
                 )
-            ),
-            "head_distance is for heads that are learned, head_scale for heads that are not": (
-                None not in (self.head_distance, self.head_scale)
             ),
             "discriminator_label needs priors with a part for each label": self.discriminator_label
             and not {GaussianMixture, SwissRoll}.issuperset(kinds.values()),
