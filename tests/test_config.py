@@ -215,10 +215,10 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         *(
             (
                 "fig11_d",
-                {"codes": (Code("y", Categorical(20)), Code("z", prior))},
-                "as many dimensions as there are",
+                {"codes": (Code("y", Categorical(dim)), Code("z", prior))},
+                "as many dimensions as",
             )
-            for prior in (Gaussian(2), SwissRoll())
+            for dim, prior in ((20, Gaussian(2)), (2, SwissRoll()))
         ),
         ("mnist_100", {"likelihood": "bernoulli"}, "bernoulli likelihood needs a VAE or a GMMN"),
         ("fig2_vae_gaussian", {"likelihood": "bernoulli", "output": "linear"}, "a sigmoid output"),
