@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from aae_lib.data import Dataset, digest_of, load, subset
 from aae_lib.errors import UserError, suggest
-from aae_lib.priors import Categorical, GaussianMixture, Prior, SwissRoll
+from aae_lib.priors import Categorical, Gaussian, GaussianMixture, Prior, SwissRoll
 
 MOST_SEEDS = 10_000
 """More replicates than this are a slip of the pen, and would be a list that fills the memory."""
@@ -243,8 +243,10 @@ class Experiment:
                     or len({code.prior.dim for code in self.codes}) > 1
                 )
             ),
-            "discriminator_label needs priors with a part for each label": self.discriminator_label
-            and not {GaussianMixture, SwissRoll}.issuperset(kinds.values()),
+            "discriminator_label needs priors that say what each label draws: Gaussian, GaussianMixture or SwissRoll": (
+                self.discriminator_label
+                and not {Gaussian, GaussianMixture, SwissRoll}.issuperset(kinds.values())
+            ),
             "a VAE needs a Gaussian posterior, one code z whose prior has a density, and no adversary": (
                 self.method == "vae"
                 and (
@@ -294,8 +296,8 @@ class Experiment:
         """This experiment for images of `classes` classes, where it learns of classes."""
 
         def fitted(prior: Prior) -> Prior:
-            if self.discriminator_label:  # a component or a stretch for each class
-                return replace(prior, parts=classes)
+            if self.discriminator_label and isinstance(prior, GaussianMixture | SwissRoll):
+                return replace(prior, parts=classes)  # a component or a stretch for each class
             # Where W_C is a multiple of the identity (§7), z has a dimension for each class too.
             follows = isinstance(prior, Categorical) or self.head_scale is not None
             if self.supervised and follows:

@@ -625,7 +625,7 @@ def costs(panels: Sequence[CostPanel]) -> Figure:
             _level(axes, *panel.reference)
             axes.set_ylim(0, 1.15 * max(panel.reference[0], axes.dataLim.ymax))
         if len(panel.curves) > 1:
-            axes.legend(loc="lower right")
+            axes.legend()
         axes.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.ticklabel_format(axis="y", useOffset=False)
@@ -885,7 +885,10 @@ def _draw_regularisation(d: _Diagram, e: Experiment, code: Code, box: _Box, clas
         size, extra = f"One-hot label, {classes + 1} wide", "the last: unlabelled"
         label = d.box(f"label {code.name}", (1.0, y - 0.4), "label", size, extra)
         d.arrow(label, critic, label.right, (critic.left[0], label.y))
-        d.arrow(label, p, label.top, p.bottom)  # it picks the part of the prior that is drawn from
+        if not isinstance(
+            code.prior, Gaussian
+        ):  # it picks the part of the prior that is drawn from
+            d.arrow(label, p, label.top, p.bottom)
 
 
 def _is_joined(e: Experiment) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from IPython.display import HTML, Markdown, display
@@ -31,6 +31,13 @@ class PublishedRun:
     epochs: float
     history: dict[str, list[float]]
     provenance: dict[str, Any]
+
+    @property
+    def model(self) -> NoReturn:
+        """Raises UserError: a model is not published."""
+        raise UserError(
+            f"published results hold no model of {self.experiment.name}; train it here, with train = True."
+        )
 
 
 @dataclass
@@ -124,12 +131,7 @@ class Chapter:
         path = store.PUBLISHED / f"{self.name}.json"
         runs = []
         for seed in seeds:
-            key = {
-                "experiment": experiment.name,
-                "hash": experiment.hash,
-                "seed": seed,
-                "epochs": epochs,
-            }
+            key = _key(experiment, seed, epochs)
             try:
                 results = json.loads(path.read_bytes())
                 told = next(run for run in results["runs"] if key.items() <= run.items())
@@ -151,19 +153,31 @@ class Chapter:
             self._note(runs[-1])
         return runs
 
+    def measure(
+        self, run: Run | PublishedRun, quantity: str, function: Callable[[Run], float]
+    ) -> float:
+        """`function(run)`, kept in the results as this `quantity` of the run; of a PublishedRun, what those hold.
+
+        Raises UserError where they hold no such quantity.
+        """
+        key = _key(run.experiment, run.seed, run.epochs)
+        kept = next((told for told in self.runs if key.items() <= told.items()), {})
+        if isinstance(run, Run):
+            kept["measured"] = {**kept.get("measured", {}), quantity: float(function(run))}
+        elif quantity not in kept.get("measured", {}):
+            raise UserError(
+                f"{self.name}: the published results hold no {quantity} of {run.experiment.name} with seed {run.seed}; "
+                "train it here."
+            )
+        return kept["measured"][quantity]
+
     def _note(self, run: Run | PublishedRun) -> None:
         name, own, seed = run.experiment.name, run.experiment.hash, run.seed
         if name.startswith("exercise_"):  # a reader's, and no evidence
             return
         started = run.provenance.get("started")
         earlier = [r for r in self.runs if (r["experiment"], r["seed"]) == (name, seed)]
-        self.runs.append({
-            "experiment": name,
-            "hash": own,
-            "seed": seed,
-            "epochs": run.epochs,
-            **run.provenance,
-        })  # fmt: skip
+        self.runs.append({**_key(run.experiment, seed, run.epochs), **run.provenance})
         curves = self.series.setdefault(name, {})
         # A variant under the same name has a curve of its own; the same seed trained anew, say elsewhere, too.
         title = f"seed-{seed}"
@@ -254,8 +268,9 @@ class Chapter:
         return ", ".join(sorted(found))
 
     def _as_json(self) -> dict[str, Any]:
-        finite = all(math.isfinite(v) for o in self.obtained.values() for v in o["values"].values())
-        if not finite:
+        found = [o["values"] for o in self.obtained.values()]
+        found += [run.get("measured", {}) for run in self.runs]
+        if not all(math.isfinite(v) for values in found for v in values.values()):
             raise UserError(f"{self.name}: a result is not finite; nothing was written.")
         return {
             "schema": claims.SCHEMA,
@@ -272,6 +287,16 @@ class Chapter:
             "series": self.series,
             "runs": self.runs,
         }
+
+
+def _key(experiment: Experiment, seed: int, epochs: float) -> dict[str, Any]:
+    """What tells a run from all others."""
+    return {
+        "experiment": experiment.name,
+        "hash": experiment.hash,
+        "seed": seed,
+        "epochs": epochs,
+    }
 
 
 def _told(dataset: data.Dataset) -> dict[str, str]:

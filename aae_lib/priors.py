@@ -5,7 +5,8 @@ Each is a frozen value with `dim`, its number of dimensions, and
     sample(n, source, label=None) -> Tensor (n, dim)
 
 where `label` (n,), int64, picks a part of the prior for each row (§2.3): the i-th mixture component, the i-th
-stretch of the swiss roll. A label equal to `parts` means "unlabelled" and draws from the whole prior.
+stretch of the swiss roll. A label equal to `parts` means "unlabelled" and draws from the whole prior, as every label
+does from a single Gaussian.
 Those that have a density give it as `log_prob(z) -> Tensor (n,)` in nats.
 
 Torch is imported where it is used: a configuration names priors without needing it.
@@ -31,9 +32,7 @@ class Gaussian:
     std: float = 1.0
 
     def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
-        """(n, dim) draws; a spherical Gaussian has no parts, so `label` must be None."""
-        if label is not None:
-            raise ValueError("a single Gaussian has no part for each label")
+        """(n, dim) draws, whatever the `label` (n,): a single Gaussian is the same for all of them."""
         return _normal(n, self.dim, source) * self.std
 
     def log_prob(self, z: Tensor) -> Tensor:

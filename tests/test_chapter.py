@@ -264,6 +264,41 @@ def test_a_chapter_that_trains_nothing_asks_the_store_and_then_the_published_res
     assert not (tmp_path / "no runs").exists()
 
 
+def test_what_a_chapter_measured_of_a_run_is_published_with_it(
+    parameters, tmp_path, monkeypatch
+) -> None:
+    trained = Chapter.open(NAME, "A chapter", parameters)
+    early, late = (trained.train("nn_100", epochs=epochs)[0] for epochs in (1, 2))
+    for run, expected in ((early, 1.0), (late, 2.0)):
+        assert trained.measure(run, "epochs", lambda run: run.epochs) == expected
+    assert trained.measure(late, "seed", lambda run: run.seed) == 0
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
+    store.write_atomically(store.PUBLISHED / f"{NAME}.json", trained.finish().read_bytes())
+    monkeypatch.setenv("AAE_RUNS", str(tmp_path / "no runs"))
+    again = Chapter.open(NAME, "A chapter", parameters | {"train": False}, also=["train"])
+    for epochs in (1, 2):
+        (shown,) = again.train("nn_100", epochs=epochs)
+        assert again.measure(shown, "epochs", lambda run: run.model) == epochs
+    assert again.runs == trained.runs
+    with pytest.raises(UserError, match="hold no accuracy of nn_100 with seed 0; train it here"):
+        again.measure(shown, "accuracy", lambda run: run.model)
+    with pytest.raises(UserError, match="hold no model of nn_100; train it here"):
+        shown.model.encode(None)
+
+
+def test_what_is_measured_of_an_exercise_is_no_evidence_and_what_is_not_finite_is_refused(
+    parameters,
+) -> None:
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    (exercise,) = chapter.train(changed(by_name("nn_100"), "exercise_nn", labels=20), epochs=1)
+    assert chapter.measure(exercise, "a number", lambda _: 3.5) == 3.5
+    assert chapter.runs == []
+    (run,) = chapter.train("nn_100", epochs=1)
+    chapter.measure(run, "a number", lambda _: float("inf"))
+    with pytest.raises(UserError, match="a result is not finite"):
+        chapter.finish()
+
+
 def test_a_chapter_that_trains_nothing_trains_no_seed_that_the_store_lacks(
     parameters, tmp_path, monkeypatch
 ) -> None:

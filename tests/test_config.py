@@ -173,8 +173,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
             {"standardise": True, "output": "linear"},
             "needs an adversarial autoencoder",
         ),
-        ("fig2_gaussian", {"discriminator_label": True}, "a part for each label"),
-        ("mnist_100", {"discriminator_label": True}, "a part for each label"),
+        ("mnist_100", {"discriminator_label": True}, "priors that say what each label draws"),
         ("fig4_mixture", {"labels": "all"}, "labelled_share must lie between 0 and 1"),
         ("fig4_mixture", {"labelled_share": 0.001}, "images of both kinds in a mini-batch"),
         ("fig4_mixture", {"labelled_share": 1.0}, "labelled_share must lie between 0 and 1"),
@@ -270,6 +269,8 @@ def test_a_prior_with_labels_has_a_part_for_each_class(name: str, digits) -> Non
     experiment = EXPERIMENTS[name]
     few = experiment.on(replace(digits, classes=7))
     assert few.code("z").prior == replace(experiment.code("z").prior, parts=7)
+    plain = replace(experiment, codes=(Code("z", Gaussian(2)),))
+    assert plain.with_classes(7) == plain
     many = replace(experiment, codes=(Code("z", GaussianMixture(parts=12)),))
     assert many.on(digits).code("z").prior.parts == digits.classes
 

@@ -98,6 +98,10 @@ LITERAL = {
         {"discriminator_label": True, "labels": 10},
     ),
     "§4, label to the decoder": ("fig2_gaussian", {"decoder_label": True}),
+    "§4, and to the discriminator of one Gaussian": (
+        "fig2_gaussian",
+        {"decoder_label": True, "discriminator_label": True, "labels": "all"},
+    ),
     "§7, heads that keep their distance": ("mnist_100", {"combine": "sum", "head_distance": 4.5}),
     "noise on what is judged": ("mnist_100", {"discriminator_noise": 0.3}),
     "§2, Gaussian posterior": ("fig2_gaussian", {"posterior": "gaussian"}),

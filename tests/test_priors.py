@@ -105,9 +105,9 @@ def test_the_extra_label_draws_from_the_whole_prior(prior) -> None:
     )
 
 
-def test_a_single_gaussian_refuses_labels() -> None:
-    with pytest.raises(ValueError, match="no part"):
-        Gaussian(2).sample(3, generator(), torch.zeros(3, dtype=torch.int64))
+def test_a_single_gaussian_is_the_same_for_every_label() -> None:
+    prior, label = Gaussian(3, std=2.0), torch.arange(11).repeat(5)
+    assert torch.equal(prior.sample(55, generator(), label), prior.sample(55, generator()))
 
 
 def test_the_uniform_distribution_fills_its_cube_and_refuses_labels() -> None:
