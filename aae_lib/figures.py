@@ -885,9 +885,8 @@ def _draw_regularisation(d: _Diagram, e: Experiment, code: Code, box: _Box, clas
         size, extra = f"One-hot label, {classes + 1} wide", "the last: unlabelled"
         label = d.box(f"label {code.name}", (1.0, y - 0.4), "label", size, extra)
         d.arrow(label, critic, label.right, (critic.left[0], label.y))
-        if not isinstance(
-            code.prior, Gaussian
-        ):  # it picks the part of the prior that is drawn from
+        # It picks the part of the prior that is drawn from; a single Gaussian has none.
+        if not isinstance(code.prior, Gaussian):
             d.arrow(label, p, label.top, p.bottom)
 
 
