@@ -162,14 +162,15 @@ class Chapter:
         """
         key = _key(run.experiment, run.seed, run.epochs)
         kept = next((told for told in self.runs if key.items() <= told.items()), {})
+        measured = kept.setdefault("measured", {})
         if isinstance(run, Run):
-            kept["measured"] = {**kept.get("measured", {}), quantity: float(function(run))}
-        elif quantity not in kept.get("measured", {}):
+            measured[quantity] = float(function(run))
+        elif quantity not in measured:
             raise UserError(
                 f"{self.name}: the published results hold no {quantity} of {run.experiment.name} with seed {run.seed}; "
                 "train it here."
             )
-        return kept["measured"][quantity]
+        return measured[quantity]
 
     def _note(self, run: Run | PublishedRun) -> None:
         name, own, seed = run.experiment.name, run.experiment.hash, run.seed

@@ -438,9 +438,9 @@ quantities = {
 measured(styles, quantities)
 
 # %% [markdown]
-# *In the published run* both help. In two dimensions a discriminator can hardly tell the codes from the prior, the label is read from less than a third of them, and the judge agrees with 88 % of the images, where fifteen dimensions have 64 %; the reconstructions pay for it. With a discriminator that is told the label, fifteen dimensions keep most of their reconstruction, and the judge agrees with 96 %, a point short of what the claim asks for. A linear probe then reads 24 % of the labels, where it read half; neighbours still read 39 %, and the game is not at an end.
+# *In the published run* both help. In two dimensions a discriminator can hardly tell the codes from the prior, the label is read from less than a third of them, and the judge agrees with 88 % of the images, where fifteen dimensions have 64 %; the reconstructions pay for it. With a discriminator that is told the label, fifteen dimensions keep most of their reconstruction, and the judge agrees with 96 %, a point and a half short of what the claim asks for. A linear probe then reads 24 % of the labels, where it read half; neighbours still read 39 %, and the game is not at an end.
 #
-# So this is what the miss hangs on. The paper says of §4's model that it "forces the network to retain all information independent of the label in the hidden code"; what forces it is a discriminator that sees the label, which §2.3 has and §4 has not. It asks for no more labels than are there: the decoder is told all of them. It is one seed, in a setting that the paper does not print, and the claim keeps its verdict.
+# So this, by one seed, is what the miss hangs on. The paper says of §4's model that it "forces the network to retain all information independent of the label in the hidden code"; what forces it is a discriminator that sees the label, which §2.3 has and §4 has not. It asks for no more labels than are there: the decoder is told all of them. But the paper does not print this setting, and the claim keeps its verdict.
 #
 # ## Exercises
 #
