@@ -632,6 +632,22 @@ def costs(panels: Sequence[CostPanel]) -> Figure:
     return figure
 
 
+def costs_of_variants(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Cost of the reconstruction and of the discriminator of z along the training of variants of one model.
+
+    `histories[variant]` is a run's history; dashed is the discriminator's cost where it cannot tell codes from the
+    prior. Paper: §2. Raises UserError as `costs`.
+    """
+
+    def panel(title: str, unit: str, cost: str, *reference: tuple[float, str]) -> CostPanel:
+        curves = {name: (run["epoch"], run[cost]) for name, run in histories.items()}
+        return CostPanel(title, unit, curves, *reference)
+
+    nobody_wins = 2 * math.log(2), "2 ln 2 = 1.386"
+    reconstruction = panel("Reconstruction", "½‖x̂ − x‖² per image", "reconstruction")
+    return costs([reconstruction, panel("Discriminator", "nats", "discriminator z", nobody_wins)])
+
+
 def _level(axes: Axes, value: float, text: str, *, below: bool = False) -> None:
     """A dashed line across the axes at `value`, and what it is, on the side where no curve is."""
     axes.axhline(value, color=GREY, ls="--", lw=1)

@@ -467,6 +467,18 @@ def test_costs_refuses_what_cannot_be_drawn(panels):
         figures.costs(panels)
 
 
+def test_costs_of_variants_sets_two_costs_of_each_side_by_side():
+    history = {"epoch": [1, 2], "reconstruction": [30.0, 20.0], "discriminator z": [0.9, 1.2]}
+    told = {"epoch": [1], "reconstruction": [28.0], "discriminator z": [0.8], "generator z": [1.0]}
+    reconstruction, discriminator = figures.costs_of_variants({"own": history, "told": told}).axes
+    assert [list(line.get_ydata()) for line in reconstruction.lines] == [[30, 20], [28]]
+    own, other, tie = discriminator.lines
+    assert [list(own.get_ydata()), list(other.get_ydata())] == [[0.9, 1.2], [0.8]]
+    assert tie.get_ydata()[0] == pytest.approx(2 * math.log(2))
+    with pytest.raises(UserError, match="needs at least one panel"):
+        figures.costs_of_variants({})
+
+
 def test_losses_names_a_broken_cost():
     with pytest.raises(UserError, match="'generator z' needs 2 finite values"):
         figures.losses({"epoch": [1, 2], "generator z": [1.0, math.nan]})
