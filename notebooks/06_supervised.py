@@ -527,6 +527,8 @@ figures.sheet(
 #
 # * **Two dimensions** have no room to spare.
 # * **A discriminator that is told the label**, as in §2.3 (chapter 4), of all images. It compares the codes of each digit with the prior by themselves, so that $q(z \mid y) = p(z)$ is no longer left to the room that there is: it is what the discriminator asks for. This takes no more labels than are there, for the decoder is told all of them.
+#
+# If the guess is right, either remedy leaves less of the label in the code, and the decoder heeds the one that it is given. What that costs stands in the first column of the table.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 6 with one arrow more: the label reaches the discriminator, too. What to see: it judges each code, or draw of the prior, together with a label. (Its eleventh class is that of \u00a72.3 for images without a label; here all have one.)", "name": "fig-architecture-told"}}
 told = changed(experiment, "fig7_mnist_told", discriminator_label=True, labels="all")
@@ -556,9 +558,7 @@ figures.sheet(
 )
 
 # %% [markdown]
-# If the guess is right, either remedy leaves less of the label in the code, and the decoder heeds the one that it is given. What that costs stands in the first column of the table.
-#
-# *In the published run* both help. In two dimensions the discriminator can hardly tell the codes from the prior, the label is read from less than a third of them, and the judge agrees with 88 % of the images, where fifteen dimensions have 66 %. The reconstructions pay for it, and a row has less of a hand to share. With a discriminator that is told the label, fifteen dimensions keep most of their reconstruction and of the slant that the digits share, and the judge agrees with 95 %, two points short of what the claim asks for.
+# *In the published run* both help. In two dimensions the discriminator can hardly tell the codes from the prior, the label is read from less than a third of them, and the judge agrees with 88 % of the images, where fifteen dimensions have 66 %. The reconstructions pay for it, for two dimensions hold less of a hand. With a discriminator that is told the label, fifteen dimensions keep most of their reconstruction and of the slant that the digits share, and the judge agrees with 95 %, two points short of what the claim asks for.
 # A linear probe then reads 21 % of the labels, where it read 44. Neighbours still read 34 %, the discriminator's cost of 1.10 says that the game is not at an end, and in the picture the ones suffer most.
 #
 # So this, by one seed, is what keeps the label out. The paper says that its model "forces the network to retain all information independent of the label in the hidden code"; what forces it here is a discriminator that sees the label, which §2.3 has and §4 has not.
@@ -575,7 +575,7 @@ chapter.against_the_paper("fig7.")
 # **What the published run misses, and why.** The judge finds the digit that was asked for in 68 % of the images decoded from the prior, where we had asked for 97 %: in a third of Figure 7a's images it sees another, because the code overrules the label or the two mix. Two of the tables above say why together. Reconstructions agree with the judge in 99 %, so the decoder can draw. Analogies, whose codes are those of real
 # images, fail about as often as codes of the prior: 63 to 66 % agree, and of the latter 63 to 68 % once the tenth that happens to be asked for its own digit, which an analogy never is, has been set aside. So it is not that draws of the prior fall into holes. And a vote of neighbours reads the label from 71 to 76 % of the codes: the digit is there beside the style, and a decoder that can read it off the code need not look at the label. That is what equation {eq}`eq-room` left open. Nor is the game at an end: the discriminator's cost stays below 1.26, and 1.386 is where it could not tell.
 #
-# What was tried, first seed: the two remedies, with which 88 and 95 % agree. What §4 lacks, then, is a force that keeps the label out of the code; the paper does not print either setting, and the claim keeps its verdict. And, for four epochs each, the ablation, which says less: fifteen dimensions still reconstruct worse than five after them, so that its rows are at different stages of training as much as of different sizes. Two dimensions keep the digit out best even then (53 % agree, 37 % can be read), five do worse than fifteen, and noise in the code helps by neither posterior.
+# What was tried, first seed: the two remedies, with which 88 and 95 % agree. What §4 lacks, then, is a force that keeps the label out of the code; the paper does not print either setting, and the claim keeps its verdict. And, for four epochs each, the ablation, which says less: fifteen dimensions still reconstruct worse than five after them, so that its rows are at different stages of training as much as of different sizes. Two dimensions keep the digit out best even then (53 % agree, 37 % can be read), five do worse than fifteen, and noise in the code does not help, by either posterior.
 # At a tenth of the reconstruction's rate (point 1) the decoder still ignores the label after four epochs.
 #
 # *The style of a row* has no verdict for the same reason: its correlation of 0.83 lies well inside the band, but a decoder that heeds the label less keeps the style better (the ablation's five dimensions: 0.99), so it means something only where the label decides the digit.
