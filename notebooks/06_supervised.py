@@ -560,7 +560,7 @@ figures.sheet(
 # *In the published run* both help. In two dimensions the discriminator can hardly tell the codes from the prior, the label is read from less than a third of them, and the judge agrees with 88 % of the images, where fifteen dimensions have 66 %. The reconstructions pay for it, for two dimensions hold less of a hand. With a discriminator that is told the label, fifteen dimensions keep most of their reconstruction and of the slant that the digits share, and the judge agrees with 95 %, two points short of what the claim asks for.
 # A linear probe then reads 21 % of the labels, where it read 44. Neighbours still read 34 %, the discriminator's cost of 1.10 says that the game is not at an end, and in the picture the ones suffer most.
 #
-# So, by one seed, a discriminator that sees the label drives most of it out of the code, and costs the reconstruction far less than two dimensions do. The paper's sentence, that the model "forces the network to retain all information independent of the label in the hidden code", speaks of what is kept; that the label goes is left open by §4, and is what this discriminator asks for, which §2.3 has.
+# So, by one seed, a discriminator that sees the label drives most of it out of the code, and costs the reconstruction far less than two dimensions do. The paper's sentence, that the model "forces the network to retain all information independent of the label in the hidden code", speaks of what is kept; that the label goes, §4 leaves open, and this discriminator, which §2.3 has, asks for it.
 
 # %% [markdown]
 # ## Against the paper

@@ -303,7 +303,7 @@ likelihood = {
     for title, setting in settings.items()
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Table 1's autoencoder with constant rates and with early steps, first seed: the mean of two costs over each epoch. What to see: whether the first step lowers the reconstruction's cost at once, and whether it brings the discriminator nearer to the dashed line, at which it cannot tell codes from the prior.", "name": "fig-miss-likelihood"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Table 1's autoencoder with constant rates and with early steps, first seed: the mean of two costs over each epoch. What to see: whether the first step lowers the reconstruction's cost at once, and whether it brings the discriminator nearer to the dashed line, at which it cannot tell codes from the prior. The left axis does not begin at zero.", "name": "fig-miss-likelihood"}}
 figures.costs_of_variants({title: run.history for title, run in likelihood.items()})
 
 
