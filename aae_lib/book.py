@@ -888,7 +888,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m aae_lib.book",
         description="Execute chapters, build the book, publish the evidence.",
-        epilog="'make book' does the first two, after training what is missing.",
+        epilog="'make book' runs and builds, after training what is missing.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

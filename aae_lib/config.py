@@ -377,7 +377,7 @@ PROFILES = {
             "smoke", 2, 1, (2000, 200, 200), "tests: every chapter in seconds; never published"
         ),
         Profile("quick", 1, 1, None, "the whole book in minutes on two cores (the default)"),
-        Profile("standard", 50, 3, None, "hours on two cores, minutes on a GPU"),
+        Profile("standard", 50, 3, None, "a day or two on two cores, minutes on a GPU"),
         Profile(
             "paper", None, 10, None, "the paper's own schedule and ten replicates; needs a GPU"
         ),

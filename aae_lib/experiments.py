@@ -77,7 +77,7 @@ _GAN = Experiment(
 )
 # §2.2, Table 1: GMMN + AE, with the sizes, the dropout and the number of steps of its authors' published code, where
 # the codes of MNIST are matched with bandwidth 1: here with a sum around it. Adam, ReLU; 2 epochs of the autoencoder
-# for their 12 (chapter 03).
+# for their 18 (chapter 03).
 _GMMN = Experiment(
     name="table1_gmmn",
     paper="§2.2, Table 1, GMMN + AE",

@@ -27,7 +27,7 @@
 # **Claims tested.** §1.1 prints no number of its own. It rests on two results of Goodfellow et al. {cite}`goodfellow2014generative`, that the best discriminator is $p/(p+q)$ and what the game is then worth. A trained network is
 # held against both.
 #
-# **You need** probability densities, and gradient descent.
+# **You need** probability densities, the Kullback–Leibler divergence $\mathrm{KL}(p \,\Vert\, q) = \int p \ln (p/q)$, here in nats, the unit of natural logarithms, and gradient descent.
 #
 # **Run time.** {glue:text}`run-time` on {glue:text}`machine`, for the whole chapter: it loads no earlier runs, and trains its toys as you watch.
 
@@ -37,7 +37,7 @@
 # An autoencoder squeezes an image into a short *code* and rebuilds the image from it. The paper's proposal is to make all codes together follow a distribution of your choice, by a game against a second network that tries to
 # tell codes from draws of that distribution. It then shows what this is good for: drawing new images, separating a digit's class from its style, learning from few labels, sorting images without labels, and drawing maps of a data set.
 #
-# The table below counts what this book tests of the adversarial autoencoder (a few more claims are its rivals', in chapters 3, 5 and 7): numbers, and statements about pictures that were turned into numbers. It is made from the ledger in which each claim stands with the range of values that counts as finding it
+# The table below counts what this book tests, or would where the images can be had, of the adversarial autoencoder (a few more claims are its rivals', in chapters 3, 5 and 7): numbers, and statements about pictures that were turned into numbers. It is made from the ledger in which each claim stands with the range of values that counts as finding it
 # again; [the scorecard](../scorecard.md) says which were.
 
 # %% tags=["parameters"]
@@ -102,7 +102,7 @@ pd.DataFrame(
 #
 # {numref}`fig-architecture-1` is Figure 1 of the paper, drawn by code from the configuration that chapter 2 trains. Every diagram in this book is made so: change the configuration and the picture follows.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 1 again: the adversarial autoencoder. The upper row is an autoencoder, which rebuilds an image x from its code z. Below, a second network learns to tell codes (\u2212) from draws of a distribution of our choice (+), and the encoder learns to make that impossible. Numbers are the sizes of the layers. What to see: the encoder is in both games, and serves as the generator of the second.", "name": "fig-architecture-1"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 1 again: the adversarial autoencoder. The upper row is an autoencoder, which rebuilds an image x from its code z. Below, a second network learns to tell codes (\u2212) from draws of a distribution of our choice (+), and the encoder learns to make that impossible. Numbers are the sizes of the layers. What to see: the encoder is in both rows, and serves as the generator of the game below.", "name": "fig-architecture-1"}}
 figures.architecture(
     by_name("fig2_gaussian"), pixels=chapter.dataset.dim, classes=chapter.dataset.classes
 )
@@ -125,10 +125,10 @@ figures.architecture(
 # %% [markdown]
 # ## How to read a chapter
 #
-# Each follows one section of the paper, in one order: the idea with its equations; the few lines of the library that it comes to, printed from the library itself; training, and what its curves should look like; the paper's figure or table; the
-# paper's numbers beside ours, with a verdict by machine; a numbered list of everything that differs from the paper or that it leaves open; one experiment that it lacks; exercises.
+# Each follows one section of the paper, in one order: the idea with its equations; the few lines of the library that it comes to, printed from the library itself; training, and what its curves should look like; the paper's figure or table; at least one experiment that it lacks; the
+# paper's numbers beside ours, with a verdict by machine; a numbered list of everything that differs from the paper or that it leaves open; exercises.
 #
-# Numbers in tables, figures and verdicts, and most in the text, are of the run that made the page; paragraphs on what the published run misses, and the deviations, also quote earlier runs and trials, by hand. Cells that only draw are folded. Every chapter is a notebook: [run it again](../how_to_rerun.md), change a cell, and see what happens.
+# Numbers in tables, figures and verdicts, and most in the text, are of the run that made the page; paragraphs on what the published run misses, the deviations and solutions of exercises also quote earlier runs and trials, by hand. Cells that only draw are folded. Every chapter is a notebook: [run it again](../how_to_rerun.md), change a cell, and see what happens.
 
 # %% [markdown]
 # ## The idea: a game, and what it is worth
@@ -401,7 +401,7 @@ values(figure.subplots(), game)
 figure
 
 # %% [markdown]
-# What healthy curves look like, here and in every later chapter: the discriminator's cost falls while it is ahead, then climbs towards $2 \ln 2$ as the generator catches up. Read it with the dashed line in mind, which no other chapter can draw. A cost of
+# What healthy curves look like, here and in every later chapter: the discriminator's cost falls while it is ahead, then climbs towards $2 \ln 2$ as the generator catches up. It may pass it for a while: the generator has moved, and the discriminator, which still judges yesterday's samples, does worse than one that says one half to all. Read it with the dashed line in mind, which no other chapter can draw. A cost of
 # $2 \ln 2$ says that *this* discriminator, at this moment, cannot tell the two apart; it does not say that they are equal. That is why chapter 2 measures the distance between codes and prior by itself.
 
 # %% [markdown]
@@ -492,8 +492,7 @@ pd.DataFrame(
 # %% [markdown]
 # ## Against the paper
 #
-# The paper prints no number in §1, so there is none to set beside ours, and no claim of the ledger belongs to this chapter. What it builds on are the two identities in the table above. In all four of its rows they hold to within {glue:text}`identity-gap` nats, which is the error of the
-# sums; in the first two the trained discriminator comes within {glue:text}`lesson-gap` nats of the bound.
+# The paper prints no number in §1, so there is none to set beside ours, and no claim of the ledger belongs to this chapter. What it builds on are the two identities in the table above. In all four of its rows they hold to within {glue:text}`identity-gap` nats, which is rounding in single precision: both sides are sums over one grid, whose own error is in both. In the first two the trained discriminator comes within {glue:text}`lesson-gap` nats of the bound.
 #
 # ### Deviations
 #
@@ -550,7 +549,7 @@ pd.DataFrame(
 # :class: dropdown
 #
 # Its cost is an average over samples, and next to none fall there. A generator that landed there would be told next to nothing: the network continues what it learnt nearby, a low $D$ that hardly changes, and pushes a sample there a little to one side or the other, whatever is true there; only when its samples had come would the discriminator have learnt what to think of them. In a space of many dimensions almost
-# everywhere is such a place. That is one reason why the paper plays its game on codes, which have few dimensions, and not on images.
+# everywhere is such a place. That is a reason to play the game on codes, as the paper does, which have few dimensions, and not on images.
 # ::::
 
 # %% [markdown]

@@ -32,7 +32,7 @@
 # **You need** to know what an autoencoder is, and gradient descent. Chapter 1
 # recalls adversarial networks.
 #
-# **Run time.** {glue:text}`run-time` on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`,
+# **Run time.** {glue:text}`run-time` of training on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`,
 # {glue:text}`epochs` per model); `aae doctor` says what each profile would take on your machine.
 
 # %% [markdown]

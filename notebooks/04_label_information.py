@@ -29,7 +29,7 @@
 #
 # **You need** chapter 2: the two phases and the aggregated posterior.
 #
-# **Run time.** {glue:text}`run-time` on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`, {glue:text}`epochs` per model); `aae doctor` says what each profile would take on your machine.
+# **Run time.** {glue:text}`run-time` of training on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`, {glue:text}`epochs` per model); `aae doctor` says what each profile would take on your machine.
 
 # %% [markdown]
 # ## The idea

@@ -30,7 +30,7 @@
 #
 # **You need** chapter 2: the two phases, and what $2\ln 2$ means in a training curve.
 #
-# **Run time.** {glue:text}`run-time` on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`); `aae doctor` says what each profile would take on your machine.
+# **Run time.** {glue:text}`run-time` of training on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`); `aae doctor` says what each profile would take on your machine.
 
 # %% [markdown]
 # ## The idea

@@ -28,7 +28,7 @@
 #
 # **You need** chapter 7: a code of two parts, $y$ and $z$, with an adversary for each.
 #
-# **Run time.** {glue:text}`run-time` on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`); `aae doctor` says what each profile would take on your machine.
+# **Run time.** {glue:text}`run-time` of training on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`); `aae doctor` says what each profile would take on your machine.
 
 # %% [markdown]
 # ## The idea

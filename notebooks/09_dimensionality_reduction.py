@@ -30,7 +30,7 @@
 #
 # **You need** chapter 7: a code in two parts, class $y$ and style $z$. And chapter 8: what batch norm in the heads does to the softmax, whose logits are divided by a temperature $\tau$ (its trial); and, for the panel without labels, how a cluster gets its name.
 #
-# **Run time.** {glue:text}`run-time` on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`); `aae doctor` says what each profile would take on your machine.
+# **Run time.** {glue:text}`run-time` of training on {glue:text}`machine` for the run that you are reading (profile {glue:text}`profile-name`); `aae doctor` says what each profile would take on your machine.
 
 # %% [markdown]
 # ## The idea
