@@ -37,14 +37,14 @@
 # In chapter 2 the codes filled a mixture of ten Gaussians, but which digit went into which component was left to chance, and many components were shared. Suppose now that we know the label of some images. There is
 # no need for a classifier: it is enough to let the *discriminator* see the label.
 #
-# Write $\ell$ for what is known of an image's label: $0, \dots, 9$, or $?$ where it is unknown, and $\pi_\ell$ for how often each of the eleven occurs. Give every one of them a prior: component $i$ for label $i$, and the whole
+# Write $\ell$ for what is known of an image's label: $0, \dots, 9$, or $?$ where it is unknown, and $\pi_\ell$ for how often each of the eleven occurs in a mini-batch (below, half of each is unlabelled). Give every one of them a prior: component $i$ for label $i$, and the whole
 # mixture for $?$,
 #
 # $$
 # p(z \mid i) = \mathcal{N}(z;\, \mu_i, \Sigma_i), \qquad p(z \mid ?) = \tfrac{1}{10} \sum_i p(z \mid i).
 # $$ (eq-parts)
 #
-# The discriminator gets $z$ and a one-hot vector of $\ell$, eleven wide:
+# Let $q(z \mid \ell)$ be the distribution of the codes of those images of which $\ell$ is known. The discriminator gets $z$ and a one-hot vector of $\ell$, eleven wide:
 #
 # $$
 # L_D = -\sum_\ell \pi_\ell \Bigl( \mathbb{E}_{z \sim p(z \mid \ell)} \log D(z, \ell) + \mathbb{E}_{z \sim q(z \mid \ell)} \log\bigl(1 - D(z, \ell)\bigr) \Bigr).
@@ -386,7 +386,7 @@ chapter.against_the_paper("fig4.")
 # %% [markdown]
 # ### Deviations
 #
-# 1. **Networks and rates of Fig 4: the paper is silent.** Networks, initial weights, mini-batches and the rate of the reconstruction are those of chapter 2. Learning rates with the mixture: {glue:text}`rates-mixture`; with the swiss roll: {glue:text}`rates-roll`. Effect:
+# 1. **Networks and rates of Fig 4: the paper is silent.** Networks, initial weights, mini-batches and the rate of the reconstruction are those of chapter 2, without noise on the input. Learning rates with the mixture: {glue:text}`rates-mixture`; with the swiss roll: {glue:text}`rates-roll`. Effect:
 #    chapter 2's step after 6 epochs is not needed here. With labels, and for the roll with the noise of the next point, the discriminator's cost stays near $2\ln 2$ without it.
 # 2. **Noise on what the roll's discriminator judges: the paper has none.** Draws of the prior and codes alike get Gaussian noise of standard deviation 0.1, which is that of the roll itself. Chosen on validation images. Effect: without it the game is lost. After some twelve epochs the discriminator
 #    tells codes beside the thin roll more sharply than the encoder can follow, its cost falls, and ten epochs later half the codes lie on another label's stretch. Learning rates ten times lower after the sixth epoch prevent it, too, and all but end the sorting.
@@ -398,7 +398,7 @@ chapter.against_the_paper("fig4.")
 # 7. **How labelled and unlabelled images are mixed: the paper is silent.** Half of each mini-batch of 100 is labelled, as in chapter 7 each iteration has a mini-batch of either kind. An epoch stays at 500 mini-batches, so that it goes through the labelled images two and a half times, and through 25 000
 #    of the others. Chosen on validation images. Effect: the ablation above.
 # 8. **Style as slant: the paper speaks of "upright" and "tilted".** Our statistic is of the slant alone, and of all ten components where the paper shows three: three maps agree by chance too easily. Effect: it is blind to the stroke's
-#    width, and it can be flattered: where components overlap near the origin they all decode to the same image, so that maps which leave from there towards slanted digits agree whatever the style.
+#    width. (The maps begin at the 5 % percentile, outside the region near the origin where components overlap.)
 
 # %% [markdown]
 # ## Exercises
