@@ -36,11 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(f"aae: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
+    except ImportError as error:
+        print(f"aae: {error}; run 'make setup'.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print(
-            "aae: interrupted; the last checkpoint stands, and the same command goes on.",
-            file=sys.stderr,
-        )
+        stands = "; the last checkpoint stands, and the same command goes on"
+        print(f"aae: interrupted{stands * (options.command is _train)}.", file=sys.stderr)
         return 128 + signal.SIGINT
     return code
 
@@ -243,7 +244,7 @@ def _doctor(options: argparse.Namespace) -> None:
         "device",
         f"{device}: {hardware['accelerator'] or hardware['processor']}, {hardware['cores']} cores",
     )
-    print("\nWhat each profile would take here (timed on a few steps):\n")
+    print("\nWhat each profile would take here (timed on a few steps, evaluation aside):\n")
     columns = [p for p in PROFILES.values() if p.name != "smoke"]
     print(f"{'experiment':18} {'one epoch':>10} " + " ".join(f"{p.name:>12}" for p in columns))
     for experiment in EXPERIMENTS.values():

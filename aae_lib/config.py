@@ -24,11 +24,15 @@ MATHEMATICS = 1
 
 
 def _check_types(value: Any, name: str) -> None:
-    """Refuse a field that is not of the type that its annotation says. Raises UserError that names it."""
+    """Refuse a field that is not of the type that its annotation says. Raises UserError that names it.
+
+    A whole number in the place of a float becomes one, so that equal configurations have one hash.
+    """
     hints = get_type_hints(type(value))
     for f in fields(value):
         found, hint = getattr(value, f.name), hints[f.name]
         if _fits(found, hint):
+            object.__setattr__(value, f.name, _settled(found, hint))
             continue
         if get_origin(hint) is Literal:
             close = suggest(str(found), get_args(hint))
@@ -49,6 +53,14 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, (int, float)) and math.isfinite(value)
     return isinstance(value, hint)
+
+
+def _settled(value: Any, hint: Any) -> Any:
+    """`value` with a float for a whole number where the annotation has floats and no int."""
+    if isinstance(value, tuple):
+        return tuple(_settled(v, get_args(hint)[0]) for v in value)
+    kinds = {hint, *get_args(hint)}
+    return float(value) if type(value) is int and float in kinds and int not in kinds else value
 
 
 @dataclass(frozen=True)
@@ -223,11 +235,11 @@ class Experiment:
                     or self.labels in (None, 0, 1.0, "all")
                 )
             ),
-            "combine='sum' needs a categorical code y, a code z, and a reconstruction": (
+            "combine='sum' needs two codes, a categorical y and a z, and a reconstruction": (
                 self.combine == "sum"
                 and (
                     kinds.get("y") is not Categorical
-                    or "z" not in kinds
+                    or set(kinds) != {"y", "z"}
                     or self.reconstruction is None
                 )
             ),

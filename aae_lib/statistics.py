@@ -147,7 +147,8 @@ def slant(images: np.ndarray) -> np.ndarray:
     """
     light = np.asarray(images, float)
     light = light.mean(3) if light.ndim == 4 else light
-    light = light / light.sum((1, 2), keepdims=True)
+    rows = (light > 0).any(2).sum(1)  # in a single one there is only rounding to divide by
+    light = light / np.where(rows > 1, light.sum((1, 2)), np.nan)[:, None, None]
     y, x = np.indices(light.shape[1:])
     x = x - (light * x).sum((1, 2), keepdims=True)  # (n, h, w), from each image's centre
     y = y - (light * y).sum((1, 2), keepdims=True)

@@ -7,7 +7,8 @@
         parzen/                          estimates of its likelihood, see `parzen.curve_of`
 
 A checkpoint is complete or absent: it is written beside its place and moved there. Asking for a run that is there loads
-it; asking for more epochs continues from the last checkpoint; asking for fewer loads the one that a shorter run left.
+it; asking for more epochs continues from the last checkpoint; asking for fewer loads that checkpoint if it was kept
+(`KEPT_EPOCHS`), and else trains again.
 Torch is imported where tensors are touched, so that paths can be computed without it.
 """
 

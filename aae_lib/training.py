@@ -221,7 +221,7 @@ def _train(
     program = _program(replicas, dataset)
     device = program.device
 
-    saved = started = time.monotonic()
+    saved = ended = started = time.monotonic()  # `ended`: the last checkpoint at an epoch's end
     spent = [run.provenance.get("wall_seconds", 0.0) for run in runs]
     done, first_step = replicas[0].place()
     seeds = ", ".join(str(run.seed) for run in runs)
@@ -269,10 +269,10 @@ def _train(
                     diverged[replica.run.seed] = bad
                 else:
                     _record(replica.run, min(epoch, epochs), values)
-            due = time.monotonic() - saved > checkpoint_seconds
+            due = time.monotonic() - ended > checkpoint_seconds
             if due or diverged or epoch in (last, *store.KEPT_EPOCHS):
                 _save([r for r in replicas if r.run.seed not in diverged])
-                saved = time.monotonic()
+                saved = ended = time.monotonic()
             if diverged:
                 raise _divergence(experiment, epoch, diverged)
             now = {k: fmean(run.history[k][-1] for run in runs) for k in runs[0].history}
@@ -521,7 +521,7 @@ def require_gpu(profile: Profile, device: str, allow_cpu: bool = False) -> None:
 
 
 def seconds_per_epoch(experiment: Experiment, device: str, pixels: int = 784) -> float:
-    """Seconds that one epoch of 50 000 images would take here, from a few steps on random images."""
+    """Seconds that one epoch of 50 000 images would take here, evaluation aside, from a few steps on random images."""
     target, size, timed = _made_ready(device), experiment.batch_size, 7
     noise = np.random.default_rng(0)
     images = noise.integers(0, 256, (20 * size, pixels, 1), dtype=np.uint8)

@@ -194,12 +194,21 @@ def test_seconds_per_epoch_are_those_of_a_step_times_the_steps_of_mnist(monkeypa
 
 
 def test_ctrl_c_is_told_in_one_line_and_is_no_success(monkeypatch, capsys) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.shutil, "disk_usage", interrupted)
     assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr().err == "aae: interrupted.\n"
+    monkeypatch.setattr(config.Profile, "dataset", interrupted)
+    assert cli.main(["train", "mnist_100"]) == 130
     assert capsys.readouterr().err.startswith("aae: interrupted; the last checkpoint stands")
+
+
+def test_a_torch_that_does_not_load_is_told_in_one_line(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "aae_lib.training", None)
+    assert cli.main(["train", "mnist_100"]) == 2
+    assert capsys.readouterr().err.endswith("; run 'make setup'.\n")
 
 
 def test_seconds_per_epoch_are_of_the_stage_that_a_model_is_longest_in(monkeypatch) -> None:

@@ -44,6 +44,25 @@ def test_what_changes_the_mathematics_changes_the_hash(change: dict) -> None:
     assert replace(base, **change).hash != base.hash
 
 
+def test_equal_configurations_have_one_hash() -> None:
+    """A whole number is the float that it equals; of labels, where 1 is one image and 1.0 all, it is not."""
+    base = EXPERIMENTS["mnist_100"]
+    whole = {
+        "balance": 1,
+        "adversarial": Rates(1, 0),
+        "codes": (base.codes[0], Code("z", Gaussian(10, 5))),
+    }
+    floats = {
+        "balance": 1.0,
+        "adversarial": Rates(1.0, 0.0),
+        "codes": (base.codes[0], Code("z", Gaussian(10, 5.0))),
+    }
+    assert replace(base, **whole).hash == replace(base, **floats).hash
+    staged = EXPERIMENTS["table1_gmmn"]
+    assert replace(staged, bandwidths=(1, 2)).hash == replace(staged, bandwidths=(1.0, 2.0)).hash
+    assert replace(base, labels=1).hash != replace(base, labels=1.0).hash
+
+
 def test_where_the_paper_says_it_does_not_change_the_hash() -> None:
     base = EXPERIMENTS["mnist_100"]
     assert replace(base, paper="elsewhere").hash == base.hash
@@ -160,7 +179,12 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"posterior": "gausian"}, "did you mean 'gaussian'"),
         ("mnist_100", {"labels": None}, "supervised needs a categorical code and labels"),
         ("fig2_gaussian", {"supervised": Rates(0.1, 0.9), "labels": 100}, "categorical code"),
-        ("fig2_gaussian", {"combine": "sum"}, "needs a categorical code y, a code z"),
+        (
+            "fig11_a",
+            {"codes": (*EXPERIMENTS["fig11_a"].codes, Code("w", Gaussian(2)))},
+            "needs two codes, a categorical y and a z",
+        ),
+        ("fig2_gaussian", {"combine": "sum"}, "needs two codes, a categorical y and a z"),
         ("fig2_gaussian", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("nn_100", {"balance": 1.0}, "balance needs a categorical code and an adversary"),
         ("clusters_16", {"temperature": 0.0}, "temperature must be above 0"),

@@ -290,6 +290,12 @@ def test_slant_of_a_sheared_bar_is_its_shear(shear: float) -> None:
     assert statistics.slant(bar[None, :, ::-1]) == pytest.approx([-shear], abs=0.01)
 
 
+def test_light_in_one_row_has_no_slant() -> None:
+    rows = np.zeros((200, 28, 28))
+    rows[:, 11] = np.random.default_rng(0).random((200, 28))
+    assert np.isnan(statistics.slant(rows)).all()
+
+
 def test_agreement_of_maps_that_rise_one_way_or_the_other() -> None:
     """Of k signs with sum s it is (s² − k) / (k (k − 1)), whatever the maps' scales and levels."""
     ramp = np.linspace(-1, 1, 7)

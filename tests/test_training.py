@@ -394,6 +394,26 @@ def test_rolling_checkpoints_are_dropped_and_profile_ends_are_kept(digits, runs)
     assert list(store.checkpoints(e.on(digits), 0)) == [1, 4]
 
 
+def test_epochs_that_are_shorter_than_a_minute_leave_checkpoints_at_their_end(
+    digits, runs, monkeypatch
+) -> None:
+    """Not only inside an epoch, from where no other kind of device goes on. On a clock that ticks once a step."""
+    advance, ticks = Program.advance, []
+
+    def step(program: Program) -> None:
+        if len(ticks) == 60:  # of sixteen an epoch
+            raise SystemExit("killed")
+        ticks.append(advance(program))
+
+    monkeypatch.setattr(Program, "advance", step)
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(len(ticks))))
+    e = small("fig2_gaussian")
+    with pytest.raises(SystemExit):
+        fit(e, digits, seed=0, epochs=5, checkpoint_seconds=20)
+    assert list(store.checkpoints(e.on(digits), 0)) == [1, 3]
+    assert list(store.withins(e.on(digits), 0)) == []
+
+
 def test_a_cost_that_is_not_finite_stops_the_run_with_one_message(digits, runs) -> None:
     e = small("fig2_gaussian", output="linear", reconstruction=Rates(1e12, 0.9))
     with pytest.raises(Diverged, match=r"diverged in epoch 1.*reconstruction.*learning rate"):
