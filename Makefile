@@ -1,6 +1,6 @@
 # From a clone to a built book. Every target does its own set-up, inside this folder: 'make' lists them.
 #
-#   make book PROFILE=standard CORES=8     longer runs        make test PYTHON=python3.12    another Python
+#   make book PROFILE=standard CORES=8     longer runs        make test PYTHON=python3.12 VENV=.venv-3.12
 #   make book VENV=$CONDA_PREFIX           an environment made from environment.yml
 
 PYTHON     ?= python3

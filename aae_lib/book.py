@@ -206,9 +206,8 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
             raise ChapterError(f"{message}{kept}\nThe whole output: {log}") from error
         notebook = nbformat.read(running, as_version=4)
         # A chapter without results, or of other seeds or data, is never published.
-        with suppress(*UNREADABLE):
-            results = project.results(parameters["profile"], chapter)
-            about["results_created"] = json.loads(results.read_bytes())["created"]
+        if results := own_results(project, chapter, parameters):
+            about["results_created"] = json.loads(results.read_bytes()).get("created")
         _tidy(notebook, about)
         store.write_atomically(target, nbformat.writes(notebook).encode())
     return target
@@ -270,6 +269,20 @@ def refuse_ill_typed(chapter: str, parameters: Mapping[str, Any]) -> None:
 def source_sha256(project: Project, chapter: str) -> str:
     """The hash of a chapter's source, which its executed copy and its results carry."""
     return hashlib.sha256(project.source(chapter).read_bytes()).hexdigest()
+
+
+def own_results(project: Project, chapter: str, parameters: Mapping[str, Any]) -> Path | None:
+    """This machine's results of a chapter that ran with `parameters`; None if there are none that can be read.
+
+    Other seeds and data have files of their own.
+    """
+    folder = project.results(parameters.get("profile", "quick"), chapter).parent
+    for path in sorted(folder.glob(f"{chapter}*.json")):
+        with suppress(*UNREADABLE):
+            content = json.loads(path.read_bytes())
+            if content["parameters"] == parameters:
+                return path
+    return None
 
 
 def same_execution(about: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
@@ -462,6 +475,11 @@ def reword(project: Project, chapter: str) -> Path:
         raise UserError(f"{chapter} has no results that can be read ({error}).") from None
     if not of_this:
         raise UserError(f"{results} comes from another execution than {executed}.")
+    if tracked and path.exists() and path.read_bytes() != results.read_bytes():
+        raise UserError(
+            f"{path} holds this machine's own results of {chapter}, which the published ones would replace. "
+            "Move that file away, or execute the chapter here first."
+        )
     injected = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
     ran = [c for c in notebook.cells if c.cell_type == "code" and c not in injected]
     source = nbformat.read(project.source(chapter).with_suffix(".ipynb"), as_version=4)
@@ -600,6 +618,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     from aae_lib import bench  # brings matplotlib along, which no other command needs
 
     chosen: dict[str, Path] = {}
+    ran: dict[str, Path] = {}  # the results of the very execution that is shown of a chapter
     own: dict[str, list[Path]] = {}  # this machine's results of a chapter
     # For each chapter the files that its results may be, and if only some are, the parameters by which to tell.
     behind: list[tuple[list[Path], dict[str, Any] | None]] = []
@@ -611,6 +630,8 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
             folder = project.results(parameters.get("profile", "quick"), chapter).parent
             # Of other seeds and data too.
             own[chapter] = sorted(folder.glob(f"{chapter}*.json"))
+            if results := own_results(project, chapter, parameters):
+                ran[chapter] = results
             behind.append((own[chapter], parameters))
         elif tracked.exists():
             check_executed(project, tracked)
@@ -628,7 +649,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     for chapter, path in chosen.items():
         text = pages.without_dead_links(path.read_text(encoding="utf-8"), chosen)
         notebook = nbformat.reads(text, as_version=4)
-        columns = {"This run": claims.scorecard(own[chapter])} if chapter in own else {}
+        columns = {"This run": claims.scorecard(ran[chapter])} if chapter in ran else {}
         pages.staged(notebook, chapter, columns | {"Published": evidence})
         nbformat.write(notebook, source / "chapters" / path.name)
     contents = contents_of(source / "_toc.yml", chosen)
@@ -732,7 +753,7 @@ def publish(
     not to be shown, a smoke run, a seed other than 0, data other than MNIST, results of another execution, a damaged
     bench, a damaged table of faults or of the sweep, a path of this machine, published evidence
     that was changed by hand, results beside a chapter that is not published, and, unless `force`, a shorter profile or
-    fewer epochs or claims than those of the published one.
+    fewer epochs, seeds or claims than those of the published one, or other images in the place of a claim's own.
     """
     from aae_lib import bench, verify
 
@@ -806,11 +827,20 @@ def _refuse_spoilt(project: Project, writes: Mapping[Path, bytes]) -> None:
 
 
 def _refuse_shorter(chapter: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise UserError if `now` is evidence from fewer epochs than `before`, or of fewer claims."""
-    order = list(PROFILES)
+    """Raise UserError if `now` has fewer epochs, claims or seeds than `before`, or other images for a claim's own."""
+    order, ledger = list(PROFILES), {claim.id: claim for claim in claims.load()}
+
+    def on_its_data(claim: str, content: dict[str, Any]) -> bool:
+        told = content["claims"][claim].get("data", content.get("data", {"name": "mnist"}))
+        return claim in ledger and told["name"] == ledger[claim].data
+
     epochs = {claim: told["epochs"] for claim, told in before["claims"].items()}
     gone = [claim for claim in epochs if claim not in now["claims"]]
     fewer = [c for c, told in now["claims"].items() if told["epochs"] < epochs.get(c, 0)]
+    both = [claim for claim in now["claims"] if claim in epochs]
+    seeds = {c: set(before["claims"][c]["values"]) - set(now["claims"][c]["values"]) for c in both}
+    lost = [claim for claim in both if seeds[claim]]
+    other = [c for c in both if on_its_data(c, before) and not on_its_data(c, now)]
     if order.index(before["profile"]) > order.index(now["profile"]):
         told = f"from the {before['profile']} profile; this run is {now['profile']}"
     elif fewer:
@@ -818,6 +848,10 @@ def _refuse_shorter(chapter: str, before: dict[str, Any], now: dict[str, Any]) -
         told = f"with {fewer[0]} at epoch {epochs[fewer[0]]:g}; this run has epoch {epoch:g}"
     elif gone:
         told = f"with {', '.join(gone)}, which this run does not measure"
+    elif lost:
+        told = f"with {lost[0]} of seed {', '.join(sorted(seeds[lost[0]], key=int))}, which this run does not have"
+    elif other:
+        told = f"with {other[0]} of {ledger[other[0]].data.upper()}; this run has other images in its place"
     else:
         return
     raise UserError(

@@ -20,7 +20,8 @@ import textwrap
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import groupby
@@ -32,7 +33,7 @@ import numpy as np
 from aae_lib import mat, store
 from aae_lib.config import PROFILES
 from aae_lib.data import MNIST_DIGEST, OFFICIAL
-from aae_lib.errors import UserError, suggest
+from aae_lib.errors import UNREADABLE, UserError, suggest
 
 LEDGER = store.REPOSITORY / "data" / "claims.toml"
 SCHEMA = 1
@@ -86,6 +87,8 @@ class Evidence:
     profile: str
     chapter: str
     data: str = "mnist"  # what it was measured on: mnist, svhn or tfd as published, or another name
+    # The configurations of the runs in the same file: a hash by experiment.
+    hashes: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -271,9 +274,9 @@ def _claim(path: Path, number: int, entry: Any) -> Claim:
     for key in entry:
         if key not in _READERS:
             raise fail(key, f"unknown key; {suggest(key, _READERS)}")
-    for field in fields(Claim):
-        if field.default is MISSING and field.name not in entry:
-            raise fail(field.name, "missing")
+    for part in fields(Claim):
+        if part.default is MISSING and part.name not in entry:
+            raise fail(part.name, "missing")
     values = {}
     for key, value in entry.items():
         try:
@@ -365,7 +368,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "data": _dataset,
     "run": _flag,
 }
-_READERS = {field.name: _SPECIAL.get(field.name, _text) for field in fields(Claim)}
+_READERS = {part.name: _SPECIAL.get(part.name, _text) for part in fields(Claim)}
 
 
 # ---- reading: results
@@ -393,8 +396,8 @@ def evidence(results: Path | str | Iterable[Path | str]) -> dict[str, Evidence]:
 
     Where several files give the same claim, one counts: a run on the claim's data that is no smoke run before
     any other, then one at the claim's own epoch, then the one with more epochs, then the one with
-    more seeds. Seeds that other files have beside it, measured after as many epochs on the same profile and data,
-    are added: a chapter may be executed seed by seed.
+    more seeds. Seeds that other files have beside it, measured after as many epochs on the same profile and data
+    by models of the same configurations, are added: a chapter may be executed seed by seed.
     A folder that does not exist holds no evidence.
     Raises UserError for a folder that cannot be read, and, with file and key, for any defect in a file.
     """
@@ -414,8 +417,11 @@ def evidence(results: Path | str | Iterable[Path | str]) -> dict[str, Evidence]:
         first, *others = sorted(items, key=partial(rank, claims[name]), reverse=True)
         for item in others:
             alike = replace(item, values=first.values) == first
+            alike &= all(item.hashes.get(e, told) == told for e, told in first.hashes.items())
             if alike and item.values.keys().isdisjoint(first.values):
-                first = replace(first, values=first.values | item.values)
+                first = replace(
+                    first, values=first.values | item.values, hashes=item.hashes | first.hashes
+                )
         best[name] = first
     return best
 
@@ -473,6 +479,9 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
         return _clean(name if whole else f"{name}@{digest}")
 
     data = measured_on(content)
+    hashes: dict[str, str] = {}
+    with suppress(*UNREADABLE):  # of runs that cannot be read `aae verify` tells
+        hashes = {run["experiment"]: run["hash"] for run in content["runs"]}
     entries = get(content, "claims")
     expect(isinstance(entries, dict), "claims", "a table by claim id", entries)
     found = {}
@@ -497,7 +506,7 @@ def _read_results(path: Path, claims: dict[str, Claim]) -> dict[str, Evidence]:
             good = good or (part == "of_epochs" and count is None)
             expect(good, f"{key}.{part}", "a number of epochs", count)
         on = measured_on(entry, f"{key}.") if "data" in entry else data
-        found[name] = Evidence(by_seed, epochs, of_epochs, profile, _clean(chapter), on)
+        found[name] = Evidence(by_seed, epochs, of_epochs, profile, _clean(chapter), on, hashes)
     return found
 
 

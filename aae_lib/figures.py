@@ -542,7 +542,8 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     `history` has "epoch" and, equally long, costs named as training names them: "reconstruction", "discriminator z",
     "generator z", "supervised" …; errors in it are left out. Dashed: the adversaries' costs in nats where the
     discriminator cannot tell codes from the prior, 2 ln 2 for it and ln 2 for the generator.
-    Paper: §1.1. Costs are in nats, but for the reconstruction's and the repulsion of cluster heads (§7), a distance.
+    Paper: §1.1. Costs are in nats, but for an adversarial autoencoder's reconstruction and the repulsion of cluster
+    heads (§7), a distance.
 
     Raises UserError where a cost is not finite or not as long as "epoch".
     """
@@ -557,7 +558,11 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     rows = math.ceil(len(phases) / columns)
     figure = Figure(figsize=(WIDTH, 2.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    units = {"reconstruction": "½‖x̂ − x‖² per image", "repulsion": "Σ max(0, η − distance)"}
+    bernoulli = {"kl", "mmd"} & set(phases)  # the VAE and GMMN + AE, whose pixels are
+    units = {
+        "reconstruction": "nats per image" if bernoulli else "½‖x̂ − x‖² per image",
+        "repulsion": "Σ max(0, η − distance)",
+    }
     balance = {
         "discriminator": (2 * math.log(2), "2 ln 2 = 1.386"),
         "generator": (math.log(2), "ln 2 = 0.693"),

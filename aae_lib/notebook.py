@@ -262,9 +262,10 @@ class Chapter:
     def machine(self) -> str:
         """What the runs shown here were trained on; without any, the processor that this execution ran on."""
         found = {
-            r["hardware"]["accelerator"]
-            or f"{r['hardware']['processor']} ({counted(r['threads'], 'thread')})"
+            s["hardware"]["accelerator"]
+            or f"{s['hardware']['processor']} ({counted(s['threads'], 'thread')})"
             for r in self.runs or [store.provenance("cpu", torch.get_num_threads())]
+            for s in pages.stages(r)
         }
         return ", ".join(sorted(found))
 

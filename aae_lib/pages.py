@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import html
+import itertools
 import json
 import re
 from collections import Counter
@@ -310,18 +311,20 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _machine_row(run: Mapping[str, Any]) -> list[str]:
     name = html.escape(run["experiment"])
-    threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}"
+    where = dict.fromkeys(
+        f"{s['device']}, {s['threads']} thread{'s' * (s['threads'] != 1)}" for s in stages(run)
+    )
     rounded = dict.fromkeys(s["products"] for s in stages(run) if "products" in s)
     amounts = [
         duration(run["wall_seconds"]),
         f"{run['peak_memory_gib']:.2f} GiB",
-        html.escape(", ".join((run["device"], threads, *rounded))),
+        html.escape(", ".join((", then ".join(where), *rounded))),
     ]
     commits = dict.fromkeys(stage["commit"] for stage in stages(run))
     unbroken = [text.replace(" ", "&nbsp;") for text in amounts]
     epochs = f"{run['epochs']:g}"
-    where = html.escape(", ".join(commits))
-    return [f"<code>{name}</code>", html.escape(str(run["seed"])), epochs, *unbroken, where]
+    made = html.escape(", ".join(commits))
+    return [f"<code>{name}</code>", html.escape(str(run["seed"])), epochs, *unbroken, made]
 
 
 def _title(chapter: Mapping[str, Any]) -> str:
@@ -351,9 +354,11 @@ def cost(results: Sequence[Mapping[str, Any]]) -> str:
         runs, measured = distinct(chapter.get("runs", [])), len(chapter.get("claims", ()))
         if not runs or not measured:
             continue
+        took = [
+            part for run in runs for part in zip(stages(run), seconds_by_stage(run), strict=True)
+        ]
         on_gpu, elsewhere = (
-            sum(run["wall_seconds"] for run in runs if bool(run["hardware"]["accelerator"]) == gpu)
-            / 3600
+            sum(s for stage, s in took if bool(stage["hardware"]["accelerator"]) == gpu) / 3600
             for gpu in (True, False)
         )
         amounts = [
@@ -372,6 +377,13 @@ def cost(results: Sequence[Mapping[str, Any]]) -> str:
 def stages(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The provenance of a run's start, and of each time that it went on."""
     return [run, *run.get("continued", [])]
+
+
+def seconds_by_stage(run: Mapping[str, Any]) -> list[float]:
+    """The run's wall time, divided among its `stages`. What went on without noting when is all its start's."""
+    total = run["wall_seconds"]
+    begun = [0.0, *(s.get("after_seconds", total) for s in run.get("continued", [])), total]
+    return [then - now for now, then in itertools.pairwise(begun)]
 
 
 def _agreed(texts: Iterable[str]) -> str:

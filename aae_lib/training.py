@@ -223,6 +223,7 @@ def _train(
 
     saved = ended = started = time.monotonic()  # `ended`: the last checkpoint at an epoch's end
     spent = [run.provenance.get("wall_seconds", 0.0) for run in runs]
+    held = [run.provenance.get("peak_memory_gib", 0.0) for run in runs]
     done, first_step = replicas[0].place()
     seeds = ", ".join(str(run.seed) for run in runs)
     name = f"{experiment.name} seed{'s' * (len(runs) > 1)} {seeds}"
@@ -231,10 +232,10 @@ def _train(
 
     def account() -> None:
         took = (time.monotonic() - started) / len(runs)  # each one's share
-        for run, before in zip(runs, spent, strict=True):
+        for run, before, most in zip(runs, spent, held, strict=True):
             run.provenance |= {
                 "wall_seconds": round(before + took, 3),
-                "peak_memory_gib": peak_memory_gib(device),
+                "peak_memory_gib": max(most, peak_memory_gib(device)),
                 "together": len(runs),
             }
 
@@ -288,7 +289,8 @@ def _program(replicas: Sequence[Replica], dataset: Dataset) -> Program:
     for replica in replicas:
         if replica.place() > (0, 0):
             before = replica.run.provenance.get("continued", [])
-            replica.run.provenance["continued"] = [*before, replica.here]
+            so_far = {"after_seconds": replica.run.provenance.get("wall_seconds", 0.0)}
+            replica.run.provenance["continued"] = [*before, replica.here | so_far]
         elif experiment.standardise:
             mean, deviation = dataset.train.statistics
             replica.run.model.mean.copy_(torch.from_numpy(mean))

@@ -159,7 +159,10 @@ def test_an_executed_copy_is_complete_clean_and_says_where_it_comes_from(
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "theirs"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "theirs"))
 
-    write_results(project, project.results("quick", "01_tiny"), created="when it ran")
+    write_results(project, project.results("quick", "01_tiny"), created="another time")
+    ran = {"profile": "quick", "seed": 3, "replicates": None, "data": "mnist", "rate": 0.5}
+    theirs = project.results("quick", "01_tiny.seed-3")
+    write_results(project, theirs, created="when it ran", parameters=ran)
     path = book.run(project, "01_tiny", {"seed": 3})
     about = book.check_executed(project, path)
     assert about["parameters"]["seed"] == 3
@@ -370,6 +373,28 @@ def test_a_staged_chapter_shows_this_run_beside_the_published_evidence(project: 
     (output,) = [output for cell in staged.cells for output in cell.get("outputs", [])]
     table = output.data["text/html"]
     assert "<th>This run</th><th>Published</th>" in table and "16.00" in table
+
+
+def test_a_staged_chapter_shows_its_own_run_not_another_of_other_images(project: Project):
+    """Both have a results file; the claim's own images would count for more."""
+    write_chapter(project, TINY.replace("seed + 1", 'chapter.against_the_paper("a2.")'))
+    path = write_executed(project, project.chapters, data="squares")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", {"text/html": "old"})]
+    nbformat.write(notebook, path)
+    ours = project.results("quick", "01_tiny")
+    write_results(project, ours)
+    write_results(
+        project,
+        ours.with_name("01_tiny.squares.json"),
+        parameters={"profile": "quick", "seed": 0, "data": "squares"},
+        data={"name": "squares", "digest": "0123456789ab"},
+        claims={"a2.mnist-100.epoch-1": {"values": {"0": 40.0}, "epochs": 1, "of_epochs": 5000}},
+    )
+    book.stage(project, project.build / "source")
+    staged = nbformat.read(project.build / "source" / "chapters" / path.name, as_version=4)
+    (output,) = [output for cell in staged.cells for output in cell.get("outputs", [])]
+    assert "40.00" in output.data["text/html"] and "16.00" not in output.data["text/html"]
 
 
 def test_a_chapter_that_was_never_executed_is_left_out(project: Project, capsys):
@@ -690,6 +715,10 @@ def test_a_published_chapter_can_get_new_prose_where_there_is_no_copy_of_this_ma
     book.publish(project)
     shutil.rmtree(project.build)
     write_chapter(project, project.source("01_tiny").read_text() + "\n# %% [markdown]\n# More.\n")
+    mine = write_results(project, project.results("quick", "01_tiny"), created="by hand")
+    with pytest.raises(UserError, match="this machine's own results of 01_tiny"):
+        book.reword(project, "01_tiny")
+    mine.unlink()
     assert book.reword(project, "01_tiny") == project.chapters / "01_tiny.ipynb"
     book.publish(project)
     assert "More." in (project.published / "01_tiny.ipynb").read_text()
@@ -889,6 +918,26 @@ def test_fewer_epochs_do_not_replace_more_of_the_same_profile(project: Project):
         book.publish(project)
     book.publish(project, force=True)
     assert tracked.read_bytes() == path.read_bytes()
+
+
+def test_fewer_seeds_or_other_images_do_not_replace_evidence(project: Project):
+    write_executed(project, project.chapters)
+    path, tracked = project.results("quick", "01_tiny"), project.published_results / "01_tiny.json"
+    claim = {"values": {"0": 15.0}, "epochs": 1, "of_epochs": 5000}
+    write_results(project, path, claims={"a2.mnist-100.epoch-1": claim})
+    three = claim | {"values": {"0": 15.0, "2": 15.0, "10": 15.0}}
+    write_results(project, tracked, claims={"a2.mnist-100.epoch-1": three})
+    with pytest.raises(UserError, match="of seed 2, 10, which this run does not have"):
+        book.publish(project)
+    other = {"data": {"name": "squares", "digest": "0123456789ab"}}
+    write_results(project, tracked, claims={"a2.mnist-100.epoch-1": claim})
+    write_results(project, path, claims={"a2.mnist-100.epoch-1": claim | other})
+    with pytest.raises(UserError, match="of MNIST; this run has other images in its place"):
+        book.publish(project)
+    book.publish(project, force=True)
+    assert tracked.read_bytes() == path.read_bytes()
+    write_results(project, path, claims={"a2.mnist-100.epoch-1": claim})
+    book.publish(project)  # its own in the place of others
 
 
 def test_evidence_without_a_claim_that_is_published_does_not_replace_it(project: Project):

@@ -557,7 +557,9 @@ def test_seeds_of_several_files_are_one_evidence(tmp_path):
     """A chapter executed seed by seed, as papermill does in a loop: the mean is over all of them."""
     alone = {"a": {"0": 1.7, "1": 1.8}, "b": {"2": 1.9}, "c": {"3": 2.2}}
     for name, values in alone.items():
-        write(tmp_path / name, values=values, seeds=[int(seed) for seed in values])
+        seeds = [int(seed) for seed in values]
+        runs = [{"experiment": "mnist_100", "hash": "0123456789ab"}]
+        write(tmp_path / name, values=values, seeds=seeds, runs=runs)
     verdict = row(tmp_path)
     assert (verdict.n, verdict.obtained) == (4, pytest.approx(1.9))
     unlike = {
@@ -565,6 +567,11 @@ def test_seeds_of_several_files_are_one_evidence(tmp_path):
         "other epochs": {"values": {"7": 9.0}, "seeds": [7], "epochs": 4000},
         "another profile": {"values": {"7": 9.0}, "seeds": [7], "profile": "standard"},
         "other data": {"values": {"7": 9.0}, "seeds": [7], "data": {"name": "mine"}},
+        "another configuration": {
+            "values": {"7": 9.0},
+            "seeds": [7],
+            "runs": [{"experiment": "mnist_100", "hash": "fedcba987654"}],
+        },
     }
     for name, changes in unlike.items():
         write(tmp_path / name, **changes)

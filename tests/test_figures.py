@@ -434,6 +434,9 @@ def test_losses_has_a_panel_per_phase_a_line_per_code_and_the_line_of_balance():
     ]
     assert looks[0] == looks[1] and len(set(looks[0])) == 2
     assert rebuilt.get_color() not in dict(looks[0])  # it is of no code
+    assert panels["Reconstruction"].get_ylabel() == "½‖x̂ − x‖² per image"
+    vae = {"epoch": [1, 2], "reconstruction": [150.0, 120.0], "kl": [5.0, 8.0]}
+    assert figures.losses(vae).axes[0].get_ylabel() == "nats per image"
     assert not figures.losses({"epoch": [1, 2], "generator z": [0.9, 0.8]}).legends
     with_errors = figures.losses(history | {"validation error": [9.0, 8.0]})
     assert len(with_errors.axes) == len(panels)

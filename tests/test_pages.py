@@ -379,6 +379,19 @@ def test_machines_say_where_runs_disagree():
     assert "c0ffee, decade" in page
 
 
+def test_a_run_that_went_on_elsewhere_is_told_of_both_places():
+    gpu = {"processor": "Another", "cores": 16, "accelerator": "A GPU"}
+    later = run("x", device="cuda", threads=4, hardware=gpu, after_seconds=600.0)
+    told = results("02_one", run("a", wall_seconds=7800.0, continued=[later])) | {
+        "claims": {"x": {}}
+    }
+    assert "cpu,&nbsp;2&nbsp;threads,&nbsp;then&nbsp;cuda,&nbsp;4&nbsp;threads" in pages.machines(
+        [told]
+    )
+    cells = re.findall("<td>(.*?)</td>", pages.cost([told]))
+    assert cells[-3:] == ["2.0", "2.0", "0.2"]
+
+
 def test_without_runs_the_page_says_so():
     assert "make book" in pages.machines([])
     assert "make book" in pages.machines([results("01_nothing")])

@@ -720,10 +720,15 @@ def test_what_a_killed_process_left_half_written_is_swept_away(digits, runs) -> 
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-000001.safetensors", "lock"]
 
 
-def test_a_run_that_goes_on_says_where_it_was_before(digits, runs) -> None:
+def test_a_run_that_goes_on_says_where_it_was_before(digits, runs, monkeypatch) -> None:
+    """And how much of its time was spent by then; its memory is the most that it ever held."""
     e = small("fig2_gaussian")
-    fit(e, digits, seed=0, epochs=1)
+    peaks = iter([3.0, 0.5])
+    monkeypatch.setattr(training, "peak_memory_gib", lambda device: next(peaks))
+    first = fit(e, digits, seed=0, epochs=1)
     run = fit(e, digits, seed=0, epochs=2)
+    assert run.provenance["continued"][0]["after_seconds"] == first.provenance["wall_seconds"]
+    assert run.provenance["peak_memory_gib"] == 3.0
     assert len(run.provenance["continued"]) == 1
     assert run.provenance["continued"][0]["versions"] == run.provenance["versions"]
 
