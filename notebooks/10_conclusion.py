@@ -141,7 +141,7 @@ HTML("\n".join(f"<h3>{title}</h3>{table}" for title, table in tables.items()))
 #
 # **What was difficult.** Two readings decide whether the semi-supervised numbers come out, and neither fails loudly: the squared error must be *summed* over pixels, and an epoch is a pass over the *unlabelled* images
 # (chapter 7 measures the first). For Figures 2, 4, 7 and 11 and for the likelihoods there are no learning rates at all. Priors that are only drawn had to be guessed. Figure 11 hangs on batch norm, on initial weights and on what the batch norm of the encoder's heads learns, and §7 gives none of them (chapter 9); narrow clusterings on the last of these, which A.3 does not give
-# (chapter 8). Their networks, three times as wide as the others, have a schedule that is out of reach without a GPU. In Figure 7a the label decides two thirds of the images if the model is as §4 describes it, and 95 %, by one seed, if the discriminator is told the label, too, which Figure 6 does not show (chapter 6). The Toronto faces are not public. In all, {glue:text}`deviations` had to be decided; they are listed next.
+# (chapter 8). Their networks, three times as wide as the others, have a schedule that is out of reach without a GPU. In Figure 7a the label decides two thirds of the images if the model is as §4 describes it, and 95 % if the discriminator is told the label, too, which Figure 6 does not show (chapter 6). The Toronto faces are not public. In all, {glue:text}`deviations` had to be decided; they are listed next.
 #
 # **Communication with original authors.** None. We have not asked the authors anything, and they have not seen this book.
 
