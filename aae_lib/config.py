@@ -162,7 +162,7 @@ class Experiment:
     average_after: int | None = None
     # What the quick profile (and smoke) trains: one epoch, a share of one for networks that are too large for it,
     # or a few for a model of two stages
-    quick: float = field(default=1, metadata={"hashed": False})
+    quick: int | float = field(default=1, metadata={"hashed": False})
 
     # Data
     source: str = field(default="mnist", metadata={"hashed": False})  # what the paper trains it on

@@ -61,6 +61,7 @@ def test_equal_configurations_have_one_hash() -> None:
     staged = EXPERIMENTS["table1_gmmn"]
     assert replace(staged, bandwidths=(1, 2)).hash == replace(staged, bandwidths=(1.0, 2.0)).hash
     assert replace(base, labels=1).hash != replace(base, labels=1.0).hash
+    assert type(staged.quick) is int  # a number of epochs stays whole
 
 
 def test_where_the_paper_says_it_does_not_change_the_hash() -> None:

@@ -359,7 +359,8 @@ def test_seeds_from_another_one_on(tmp_path: Path):
         AAE_RUNS=str(tmp_path / "runs"),
     )
     said = done.stdout + done.stderr
-    assert re.findall(r"^rule train_fig2_gaussian_(.*):$", said, re.MULTILINE) == ["5", "6"]
+    trained = re.findall(r"^rule train_fig2_gaussian_(.*):$", said, re.MULTILINE)
+    assert sorted(trained) == ["5", "6"]  # in which order, the scheduler decides
     chapters = [line for line in done.stdout.splitlines() if "aae_lib.book run " in line]
     assert len(chapters) == 10
     assert all("--seed 5 -p replicates 2" in line for line in chapters)
