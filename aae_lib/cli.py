@@ -40,8 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"aae: {error}; run 'make setup'.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        stands = "; the last checkpoint stands, and the same command goes on"
-        print(f"aae: interrupted{stands * (options.command is _train)}.", file=sys.stderr)
+        goes_on = "; the last checkpoint stands, and the same command goes on"
+        told = goes_on if options.command is _train else ""
+        print(f"aae: interrupted{told}.", file=sys.stderr)
         return 128 + signal.SIGINT
     return code
 

@@ -380,9 +380,11 @@ def stages(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def seconds_by_stage(run: Mapping[str, Any]) -> list[float]:
-    """The run's wall time, divided among its `stages`. What went on without noting when is all its start's."""
-    total = run["wall_seconds"]
-    begun = [0.0, *(s.get("after_seconds", total) for s in run.get("continued", [])), total]
+    """The run's wall time, divided among its `stages`. One that noted no time counts as the one before."""
+    begun = [run["wall_seconds"]]
+    for stage in reversed(run.get("continued", [])):
+        begun.append(stage.get("after_seconds", begun[-1]))
+    begun = [0.0, *reversed(begun)]
     return [then - now for now, then in itertools.pairwise(begun)]
 
 

@@ -390,6 +390,9 @@ def test_a_run_that_went_on_elsewhere_is_told_of_both_places():
     )
     cells = re.findall("<td>(.*?)</td>", pages.cost([told]))
     assert cells[-3:] == ["2.0", "2.0", "0.2"]
+    unknown = {key: value for key, value in later.items() if key != "after_seconds"}
+    parts = {"continued": [unknown, later, unknown], "wall_seconds": 7800.0}
+    assert pages.seconds_by_stage(run("a", **parts)) == [600.0, 0.0, 7200.0, 0.0]
 
 
 def test_without_runs_the_page_says_so():
