@@ -620,8 +620,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     chosen: dict[str, Path] = {}
     ran: dict[str, Path] = {}  # the results of the very execution that is shown of a chapter
     own: dict[str, list[Path]] = {}  # this machine's results of a chapter
-    # For each chapter the files that its results may be, and if only some are, the parameters by which to tell.
-    behind: list[tuple[list[Path], dict[str, Any] | None]] = []
+    behind: list[Path] = []  # the results of all that is shown
     for chapter in project.names():
         here, tracked = (f / f"{chapter}.ipynb" for f in (project.chapters, project.published))
         if here.exists() and not published:
@@ -632,11 +631,11 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
             own[chapter] = sorted(folder.glob(f"{chapter}*.json"))
             if results := own_results(project, chapter, parameters):
                 ran[chapter] = results
-            behind.append((own[chapter], parameters))
+                behind.append(results)
         elif tracked.exists():
             check_executed(project, tracked)
             chosen[chapter] = tracked
-            behind.append((project.evidence(chapter), None))
+            behind += project.evidence(chapter)
         else:
             print(
                 f"left out: {chapter}, which has not been executed ('make chapter CHAPTER={chapter}')"
@@ -665,12 +664,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     folder = source / "generated"
     folder.mkdir()
     try:
-        results = [
-            content
-            for paths, parameters in behind
-            for content in map(_results_to_show, paths)
-            if parameters in (None, content.get("parameters"))
-        ]
+        results = [_results_to_show(path) for path in behind]
         machines, cost = pages.machines(results), pages.cost(results)
     except UNREADABLE as error:
         raise UserError(
