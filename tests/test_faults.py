@@ -130,6 +130,9 @@ def test_a_hurt_process_is_gone_with_all_that_it_started(harness, tmp_path: Path
     assert harness.hurt(process, signal.SIGKILL, after=0) == -signal.SIGKILL
     quick = world.start("-c", "pass")
     assert harness.hurt(quick, signal.SIGTERM, after=30) == 0  # it was over before
+    with pytest.raises(RuntimeError, match=r"(?s)failed by itself, exit code 3: .*no such chapter"):
+        failing = world.start("-c", "print('no such chapter'); raise SystemExit(3)")
+        harness.hurt(failing, signal.SIGKILL, after=30)
 
 
 def test_a_process_that_was_done_before_its_signal_came_does_not_count(harness, monkeypatch):

@@ -172,9 +172,14 @@ def clear(code: int, said: str, *words: str) -> bool:
 
 
 def hurt(process: subprocess.Popen, how: signal.Signals, after: float) -> int:
-    """Send a signal to a process and all that it started, some seconds after its start; its exit code."""
+    """Send a signal to a process and all that it started, some seconds after its start; its exit code.
+
+    Raises RuntimeError for one that failed by itself before: that is no fault survived.
+    """
     with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=after)
+        told, _ = process.communicate(timeout=after)
+        if process.returncode:
+            raise RuntimeError(f"it failed by itself, exit code {process.returncode}: {told[-300:]}")
     with suppress(ProcessLookupError):
         os.killpg(process.pid, how)
     process.communicate()
