@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from aae_lib import claims, pages, store
 from aae_lib.config import MOST_SEEDS, PROFILES, checked_epochs, profile
-from aae_lib.errors import UNREADABLE, Stopped, UserError, on_sigterm, suggest
+from aae_lib.errors import UNREADABLE, Stopped, UserError, exit_code, on_sigterm, suggest
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -72,8 +72,10 @@ PROGRESS = re.compile(r"^[^\n]*?%\|(?:[^\n]*?\[[^]\n]*\]|[^\n]*)")
 README_BLOCK = ("<!-- results: made by 'make publish' -->", "<!-- end of results -->")
 
 
-class ChapterError(Exception):
-    """A chapter that failed while it ran; the message names the cell. Exit code 1."""
+class ChapterError(UserError):
+    """A chapter that failed while it ran; the message names the cell."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -909,10 +911,7 @@ def with_results(text: str, block: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 for a chapter that failed, 2 for a user's mistake.
-
-    75 for a chapter at SIGTERM, 130 at Ctrl-C.
-    """
+    """Run one command; returns its exit code, 1 for a chapter that failed, others as `errors.exit_code` has them."""
     parser = argparse.ArgumentParser(
         prog="python -m aae_lib.book",
         description="Execute chapters, build the book, publish the evidence.",
@@ -985,18 +984,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.set_defaults(command=_publish)
 
     options = parser.parse_args(arguments)
-    try:
-        options.command(Project(), options)
-    except (UserError, OSError) as error:
-        print(f"book: {error}", file=sys.stderr)
-        return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
-    except ChapterError as error:
-        print(f"book: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("book: interrupted; what was there before stands.", file=sys.stderr)
-        return 130
-    return 0
+    stands = "; what was there before stands"
+    return exit_code("book", lambda: options.command(Project(), options), stands)
 
 
 def _run(project: Project, options: argparse.Namespace) -> None:

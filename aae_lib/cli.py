@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from aae_lib import __version__, claims, data, mat, store
 from aae_lib.config import MOST_SEEDS, PROFILES, profile
-from aae_lib.errors import Stopped, UserError
+from aae_lib.errors import UserError, exit_code
 from aae_lib.experiments import EXPERIMENTS, by_name
 
 FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
@@ -20,31 +18,11 @@ FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code.
-
-    0; 1 for evidence that does not add up; 2 for a user's mistake, told in one line; 75 if SIGTERM stopped it; 130
-    at Ctrl-C.
-    """
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    try:
-        code = options.command(options) or 0
-        sys.stdout.flush()
-    except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except (UserError, OSError) as error:
-        print(f"aae: {error}", file=sys.stderr)
-        return os.EX_TEMPFAIL if isinstance(error, Stopped) else 2
-    except ImportError as error:
-        print(f"aae: {error}; run 'make setup'.", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        goes_on = "; the last checkpoint stands, and the same command goes on"
-        told = goes_on if options.command is _train else ""
-        print(f"aae: interrupted{told}.", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return code
+    """Run one command; returns its exit code, 1 for evidence that does not add up, others as `errors.exit_code` has."""
+    options = build_parser().parse_args(arguments)
+    goes_on = "; the last checkpoint stands, and the same command goes on"
+    interrupted = goes_on if options.command is _train else ""
+    return exit_code("aae", lambda: options.command(options), interrupted)
 
 
 class Parser(argparse.ArgumentParser):

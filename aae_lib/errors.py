@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -20,10 +22,12 @@ UNREADABLE = (
 
 
 class UserError(Exception):
-    """A mistake or a bad input that the user can mend: shown as its message alone, exit code 2.
+    """A mistake or a bad input that the user can mend: shown as its message alone.
 
     The message says what is wrong, where, and what to do next.
     """
+
+    exit_code = 2
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for this; a notebook then shows the message and no traceback.
@@ -39,7 +43,33 @@ class Diverged(UserError):
 
 
 class Stopped(UserError):
-    """A training was asked to end, SIGTERM, and left all that it takes to go on: exit code 75, "try again"."""
+    """A training was asked to end, SIGTERM, and left all that it takes to go on."""
+
+    exit_code = os.EX_TEMPFAIL  # 75, "try again"
+
+
+def exit_code(program: str, command: Callable[[], int | None], interrupted: str) -> int:
+    """Run one command of `program`; returns what it returns, or the exit code of what it raises, told in one line.
+
+    2 for a user's mistake, a disk that refuses and a package that is missing; 75 if SIGTERM stopped it; 130 at Ctrl-C,
+    after which `interrupted` says what stands.
+    """
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+    except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        told, code = f"interrupted{interrupted}.", 128 + signal.SIGINT
+    except ImportError as error:
+        told, code = f"{error}; run 'make setup'.", UserError.exit_code
+    except (UserError, OSError) as error:
+        told, code = str(error), getattr(error, "exit_code", UserError.exit_code)
+    else:
+        return code
+    print(f"{program}: {told}", file=sys.stderr)
+    return code
 
 
 @contextmanager

@@ -179,7 +179,9 @@ def hurt(process: subprocess.Popen, how: signal.Signals, after: float) -> int:
     with suppress(subprocess.TimeoutExpired):
         told, _ = process.communicate(timeout=after)
         if process.returncode:
-            raise RuntimeError(f"it failed by itself, exit code {process.returncode}: {told[-300:]}")
+            raise RuntimeError(
+                f"it failed by itself, exit code {process.returncode}: {told[-300:]}"
+            )
     with suppress(ProcessLookupError):
         os.killpg(process.pid, how)
     process.communicate()
