@@ -744,10 +744,10 @@ def publish(
 
     All of this machine's chapters if `names` is empty; what the targets bench, faults, slurm and sweep left in the
     build folder goes along. Of one chapter that was executed once more, with other parameters than the published copy,
-    the results alone can be published under the name `beside`: each claim then has the better of its evidence
-    (`claims.evidence`). Everything is checked before anything is written. Raises UserError for a chapter that is
-    not to be shown, a smoke run, a seed other than 0, data other than MNIST, results of another execution, a damaged
-    bench, a damaged table of faults or of the sweep, a path of this machine, published evidence
+    the results alone can be published under the name `beside`: each claim then has the better of its evidence, or the
+    seeds of both (`claims.evidence`). Everything is checked before anything is written. Raises UserError for a chapter
+    that is not to be shown, a smoke run, a page of a seed other than 0, data other than MNIST, results of another
+    execution, a damaged bench, a damaged table of faults or of the sweep, a path of this machine, published evidence
     that was changed by hand, results beside a chapter that is not published, and, unless `force`, a shorter profile or
     fewer epochs, seeds or claims than those of the published one, or other images in the place of a claim's own.
     """
@@ -770,7 +770,7 @@ def publish(
     for chapter in names:
         notebook = project.chapters / f"{chapter}.ipynb"
         about = check_executed(project, notebook)
-        results = _publishable_results(project, chapter, about)
+        results = _publishable_results(project, chapter, about, beside)
         tracked = project.published_results / f"{chapter}{f'.{beside}' if beside else ''}.json"
         if tracked.exists() and not force:
             try:
@@ -868,14 +868,18 @@ def landing_picture(notebook: Path) -> bytes | None:
     return None
 
 
-def _publishable_results(project: Project, chapter: str, about: dict[str, Any]) -> bytes:
+def _publishable_results(
+    project: Project, chapter: str, about: dict[str, Any], beside: str | None
+) -> bytes:
     """The results that belong to the executed chapter that says this `about` itself, as they are on the disk."""
     parameters = about["parameters"]
-    for name, wanted in (("seed", 0), ("data", "mnist")):
-        if parameters.get(name, wanted) != wanted:
-            raise UserError(
-                f"{chapter} ran with {name} {parameters[name]}; published is only {wanted}."
-            )
+    if parameters.get("data", "mnist") != "mnist":
+        raise UserError(f"{chapter} ran with data {parameters['data']}; published is only mnist.")
+    if (seed := parameters.get("seed", 0)) and not beside:
+        raise UserError(
+            f"{chapter} ran with seed {seed}; a page shows seed 0. Add its results to those of the published page: "
+            f"publish {chapter} --beside seed-{seed}."
+        )
     for name, value in parameters.items():
         if isinstance(value, str) and ("/" in value or "\\" in value):
             raise UserError(
@@ -886,7 +890,8 @@ def _publishable_results(project: Project, chapter: str, about: dict[str, Any]) 
         raise UserError(
             f"{chapter} is a smoke run, which is never published; run a longer profile."
         )
-    path = project.results(parameters["profile"], chapter)
+    path = own_results(project, chapter, parameters)
+    path = path or project.results(parameters["profile"], chapter)
     remedy = f"Run 'make chapter CHAPTER={chapter} PROFILE={parameters['profile']}' again."
     try:
         content = path.read_bytes()
@@ -979,7 +984,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--beside",
         metavar="NAME",
         help="publish the results of one chapter alone, under this name, and keep its published copy: "
-        "for an execution that went further in one respect",
+        "for an execution that went further in one respect, or of other seeds",
     )
     out.set_defaults(command=_publish)
 

@@ -992,6 +992,26 @@ def test_results_beside_the_published_ones_add_to_the_evidence(project: Project)
         book.publish(project, ["01_tiny"], beside="longer-run")
 
 
+def test_other_seeds_are_published_beside_the_page_of_the_first(project: Project):
+    claim = "a2.mnist-100.epoch-50"
+
+    def executed(seed: int, error: float, mark: str = "") -> None:
+        write_executed(project, project.chapters, seed=seed)
+        measured = {"values": {str(seed): error}, "epochs": 50, "of_epochs": 5000}
+        path = project.results("quick", f"01_tiny{mark}")
+        parameters = {"profile": "quick", "seed": seed, "data": "mnist"}
+        write_results(project, path, seeds=[seed], parameters=parameters, claims={claim: measured})
+
+    executed(0, 3.4)
+    book.publish(project)
+    executed(1, 3.9, ".seed-1")
+    with pytest.raises(UserError, match=r"a page shows seed 0.*publish 01_tiny --beside seed-1\."):
+        book.publish(project)
+    book.publish(project, ["01_tiny"], beside="seed-1")
+    assert claims.evidence(project.published_results)[claim].values == {0: 3.4, 1: 3.9}
+    assert verify.changed(project) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"profile": "quick"}', b"\xff"])
 def test_damaged_evidence_is_replaced_only_if_one_insists(content: bytes, project: Project):
     write_executed(project, project.chapters)
