@@ -22,10 +22,7 @@ from aae_lib.experiments import BESIDE, CHAPTERS, by_name
 
 REPOSITORY = Path(workflow.basedir)
 PYTHON = f"cd {quote(str(REPOSITORY))} && {quote(sys.executable)} -m "
-BUILD = store.build_root()
 PROFILE, DATA = config.get("profile", "quick"), str(config.get("data", "mnist"))
-if DATA.endswith(".npz"):  # as seen from the repository, where the jobs run
-    DATA = str(REPOSITORY / store.expanded(DATA))
 INSISTS = bool(config.get("allow_cpu"))  # on the paper profile without a GPU
 TOGETHER = bool(config.get("together"))  # all seeds of an experiment in one job, which fills a GPU
 
@@ -60,6 +57,9 @@ def run(name, seed):
 
 
 try:
+    BUILD = store.build_root()
+    if DATA.endswith(".npz"):  # as seen from the repository, where the jobs run
+        DATA = str(REPOSITORY / store.expanded(DATA))
     LENGTH = profile(PROFILE)
     # Two jobs side by side, with half of the cores each: on two cores they take less than one after the other with
     # both, for a training by 10-20 %, and a chapter draws while the next model trains.

@@ -122,6 +122,10 @@ class Project:
         """This machine's results of `chapter` on the profile `name`, seed 0."""
         return self.build / "results" / name / f"{chapter}.json"
 
+    def all_results(self, name: str, chapter: str) -> list[Path]:
+        """This machine's results of `chapter` on the profile `name`, of other seeds and data too."""
+        return sorted(self.results(name, chapter).parent.glob(f"{chapter}*.json"))
+
     def evidence(self, chapter: str) -> list[Path]:
         """A chapter's published results, and those of its further executions that were published beside them."""
         folder = self.published_results
@@ -278,8 +282,7 @@ def own_results(project: Project, chapter: str, parameters: Mapping[str, Any]) -
 
     Other seeds and data have files of their own.
     """
-    folder = project.results(parameters.get("profile", "quick"), chapter).parent
-    for path in sorted(folder.glob(f"{chapter}*.json")):
+    for path in project.all_results(parameters.get("profile", "quick"), chapter):
         with suppress(*UNREADABLE):
             content = json.loads(path.read_bytes())
             if content["parameters"] == parameters:
@@ -468,8 +471,9 @@ def reword(project: Project, chapter: str) -> Path:
     executed = project.published / target.name if tracked else target
     notebook, about = _executed(executed)
     profile_name = about["parameters"].get("profile", "quick")
-    path = project.results(profile_name, chapter)
-    results = project.published_results / path.name if tracked else path
+    path = own_results(project, chapter, about["parameters"])
+    path = path or project.results(profile_name, chapter)
+    results = project.published_results / f"{chapter}.json" if tracked else path
     try:
         content = json.loads(results.read_bytes())
         of_this = same_execution(about, content)
@@ -522,6 +526,8 @@ def _executed(path: Path) -> tuple[NotebookNode, dict[str, Any]]:
         notebook = _valid(path)
         about = dict(notebook.metadata[METADATA])
         complete = isinstance(about["parameters"], dict) and "source_sha256" in about
+    except ImportError:  # of nbformat, which is no fault of the copy's
+        raise
     except Exception as error:
         reason = _in_a_line(error)
         raise UserError(f"{path} is not a chapter executed by 'make chapter' ({reason}).") from None
@@ -621,16 +627,14 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
 
     chosen: dict[str, Path] = {}
     ran: dict[str, Path] = {}  # the results of the very execution that is shown of a chapter
-    own: dict[str, list[Path]] = {}  # this machine's results of a chapter
+    own: list[Path] = []  # this machine's results of the chapters that it executed
     behind: list[Path] = []  # the results of all that is shown
     for chapter in project.names():
         here, tracked = (f / f"{chapter}.ipynb" for f in (project.chapters, project.published))
         if here.exists() and not published:
             parameters = check_executed(project, here)["parameters"]
             chosen[chapter] = here
-            folder = project.results(parameters.get("profile", "quick"), chapter).parent
-            # Of other seeds and data too.
-            own[chapter] = sorted(folder.glob(f"{chapter}*.json"))
+            own += project.all_results(parameters.get("profile", "quick"), chapter)
             if results := own_results(project, chapter, parameters):
                 ran[chapter] = results
                 behind.append(results)
@@ -658,9 +662,7 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
 
     columns = {"Published": evidence}
     if own:
-        columns["This machine"] = claims.scorecard(
-            [path for paths in own.values() for path in paths]
-        )
+        columns["This machine"] = claims.scorecard(own)
     here = None if published else bench.load(project.build)
     whose = "this machine" if here else "the published measurement"
     folder = source / "generated"
@@ -904,12 +906,9 @@ def _publishable_results(
 
 
 def with_results(text: str, block: str) -> str:
-    """`text` with `block` between the two markers of `README_BLOCK`; as it is, if it has none."""
-    begin, end = README_BLOCK
-    if begin not in text or end not in text:
-        return text
-    head, rest = text.split(begin, 1)
-    return f"{head}{begin}\n{block}{end}{rest.split(end, 1)[1]}"
+    """`text` with `block` between the two markers of `README_BLOCK`; as it is, if it has none in this order."""
+    begin, end = map(re.escape, README_BLOCK)
+    return re.sub(f"(?s)(?<={begin}).*?(?={end})", lambda _: f"\n{block}", text, count=1)
 
 
 # ------------------------------------------------------------------------------------- command line

@@ -666,7 +666,7 @@ def markdown(rows: list[Row]) -> str:
         cell = _cells(row)
         texts = [cell["place"], cell["model"], cell["quantity"], cell["reported"], cell["obtained"]]
         texts += [cell["n"], cell["epochs"], _verdict(cell)]
-        lines.append("| " + " | ".join(map(_escape, texts)) + " |")
+        lines.append("| " + " | ".join(map(plain, texts)) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -735,9 +735,6 @@ def _clean(text: object) -> str:
     return textwrap.shorten(_printable(text), 200, placeholder=" …")
 
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]|$~])")
-
-
-def _escape(text: str) -> str:
-    """`text` as markdown that shows it as it is: no HTML, no markup, no equations."""
-    return _MARKUP.sub(r"\\\1", html.escape(_printable(text), quote=False))
+def plain(text: object) -> str:
+    """`text` for a line of markdown that shows it as it is: no markup of markdown, MyST or HTML takes effect."""
+    return re.sub(r"([\\`*_{}\[\]<>&$~^!|])", r"\\\1", _printable(text))

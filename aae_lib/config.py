@@ -17,7 +17,7 @@ from aae_lib.errors import UserError, suggest
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture, Prior, SwissRoll
 
 MOST_SEEDS = 10_000
-"""More replicates than this are a slip of the pen, and would be a list that fills the memory."""
+"""As many replicates, or more, are a slip of the pen, and would be a list that fills the memory."""
 
 MATHEMATICS = 1
 """Part of every configuration hash: raise it when a default or the training procedure changes its meaning."""

@@ -119,7 +119,8 @@ def epoch_order(
     """Rows of each mini-batch of one epoch, (updates, batch), and those of the labelled mini-batches beside them.
 
     An epoch has as many mini-batches as one pass over all images takes, in random order; where some images are to come
-    more often than others, all are gone through again and again, in a new order each time. Paper: A.2.1.
+    more often than others, all are gone through again and again, in a new order each time. Paper: §5 for the
+    labelled mini-batch; how an epoch is made up it does not say.
     """
     size, device = experiment.batch_size, images.train.device
     updates = len(images.train) // size

@@ -48,18 +48,19 @@ class Stopped(UserError):
     exit_code = os.EX_TEMPFAIL  # 75, "try again"
 
 
-def exit_code(program: str, command: Callable[[], int | None], interrupted: str) -> int:
+def exit_code(program: str, command: Callable[[], int | None], interrupted: str = "") -> int:
     """Run one command of `program`; returns what it returns, or the exit code of what it raises, told in one line.
 
     2 for a user's mistake, a disk that refuses and a package that is missing; 75 if SIGTERM stopped it; 130 at Ctrl-C,
     after which `interrupted` says what stands.
     """
+    code = 0
     try:
         code = command() or 0
         sys.stdout.flush()
     except BrokenPipeError:  # `aae claims | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return code
     except KeyboardInterrupt:
         told, code = f"interrupted{interrupted}.", 128 + signal.SIGINT
     except ImportError as error:

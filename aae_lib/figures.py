@@ -13,7 +13,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -188,7 +187,7 @@ def sheet(
 ) -> Figure:
     """Images (rows·columns, h, w), or (…, h, w, 3) in colour, row by row and edge to edge.
 
-    Paper: Fig 2e, 4b, 5, 7, 9. Values are uint8, or floats in [0, 1] (a linear decoder's are
+    Paper: Fig 2e, 4b, 4d, 5, 7, 9. Values are uint8, or floats in [0, 1] (a linear decoder's are
     clipped). A frame goes around each of `framed_columns` (from 0; −1 is the last): the nearest
     neighbours of Fig 5, the cluster heads of Fig 9. `width` of the figure in inches; by default
     it grows with the columns up to the page's.
@@ -528,8 +527,8 @@ def explained_by_column(curves: Mapping[str, np.ndarray]) -> Figure:
     """`statistics.explained_by_column` against the column of pixels, a line for each title. Paper: §4, Fig 7b."""
     figure = Figure(figsize=(WIDTH, 0.42 * WIDTH), layout="constrained")
     axes = figure.subplots()
-    for (title, curve), dash in zip(curves.items(), cycle(("-", "--", "-.", ":")), strict=False):
-        axes.plot(np.arange(len(curve)), 100 * np.asarray(curve), dash, lw=1.8, label=title)
+    for (title, curve), dash in zip(curves.items(), DASHES * len(curves), strict=False):
+        axes.plot(np.arange(len(curve)), 100 * np.asarray(curve), ls=dash, lw=1.8, label=title)
     axes.set(xlabel="column of pixels, from the left", ylabel="variance explained, %")
     axes.margins(x=0)
     axes.legend()

@@ -81,7 +81,7 @@ class AdversarialAutoencoder(nn.Module):
         return self.mean + x * self.deviation if self.experiment.standardise else x
 
     def corrupt(self, x: Tensor, source: Source) -> Tensor:
-        """Images x (batch, pixels) with the experiment's input noise or dropout. Paper: A.2.1, A.3.
+        """Images x (batch, pixels) with the experiment's input noise or dropout. Paper: A.2.1, A.2.2, A.3.
 
         Both are of the standardised image: what is dropped is a pixel's mean. For training alone: the
         reconstruction's target stays the clean image.

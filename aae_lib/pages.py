@@ -43,11 +43,6 @@ def raw_html(*lines: str) -> str:
     return f"{fence}{{raw}} html\n{body}\n{fence}\n"
 
 
-def plain(text: object) -> str:
-    """`text` for a line of markdown that shows it as it is: no markup of markdown, MyST or HTML takes effect."""
-    return re.sub(r"([\\`*_{}\[\]<>&$~^!|])", r"\\\1", " ".join(str(text).split()))
-
-
 def without_dead_links(text: str, present: Collection[str]) -> str:
     """`text` with links to chapters that are not `present` in the book replaced by their words."""
     link = r"<a href='(?:chapters/)?(\d\w+)\.html#[\w.-]+'>(.*?)</a>"
@@ -291,7 +286,9 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
 
     def among(say: Callable[[Mapping[str, Any]], str]) -> str:
         """What `say` says of each run, once however often that went on, and again where it changed."""
-        return plain(_agreed(text for run in runs for text in dict.fromkeys(map(say, stages(run)))))
+        return claims.plain(
+            _agreed(text for run in runs for text in dict.fromkeys(map(say, stages(run))))
+        )
 
     parts = [
         f"**All of it.** {in_short(runs)}.\n",
@@ -302,8 +299,8 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
     for chapter in results:
         if mine := chapter.get("runs"):
             parts += [
-                f"## {plain(_title(chapter))}\n",
-                f"Profile {plain(chapter['profile'])}: {in_short(distinct(mine))}.{_executed(chapter)}\n",
+                f"## {claims.plain(_title(chapter))}\n",
+                f"Profile {claims.plain(chapter['profile'])}: {in_short(distinct(mine))}.{_executed(chapter)}\n",
                 raw_html(claims.table(head, map(_machine_row, distinct(mine)))),
             ]
     return "\n".join(parts)
@@ -335,7 +332,7 @@ def _executed(chapter: Mapping[str, Any]) -> str:
     """Where the chapter itself ran, in a sentence; nothing for results that do not say so."""
     if not (found := chapter.get("executed")):
         return ""
-    return f" The chapter itself ran on {plain(hardware(found))}, commit {plain(found['commit'])}."
+    return f" The chapter itself ran on {claims.plain(hardware(found))}, commit {claims.plain(found['commit'])}."
 
 
 def cost(results: Sequence[Mapping[str, Any]]) -> str:
@@ -407,7 +404,7 @@ def speed(bench: Bench | None, whose: str, folder: Path) -> str:
         return "Nothing has been measured yet: `make bench` does it.\n"
     from aae_lib.bench import pictures, table
 
-    parts = [f"From {whose}: {plain(bench.made)}.\n", raw_html(table(bench))]
+    parts = [f"From {whose}: {claims.plain(bench.made)}.\n", raw_html(table(bench))]
     for picture in pictures(bench):
         (folder / f"{picture.name}.png").write_bytes(picture.png)
         figure = f"```{{figure}} {folder.name}/{picture.name}.png\n:alt: {picture.alt}\n"
@@ -461,7 +458,7 @@ def _measured(path: Path, parse: Callable[[Any], Any], maker: str) -> tuple[list
     try:
         rows = [parse(row) for row in json.loads(path.read_bytes())]
         details = json.loads(path.with_name(f"{path.stem}_details.json").read_bytes())
-        return rows, plain(store.made(details))
+        return rows, claims.plain(store.made(details))
     except UNREADABLE as error:
         raise UserError(
             f"{path} or its details are not what '{maker}' writes ({error!r}); run it again."
@@ -555,7 +552,10 @@ PAPER = (
     Section("A.2.1: the network on the labels alone", "NN baseline", "§5", "07_semi_supervised", {
         "layers": Said("all labels: the same architecture", {"nn_all": 2}),
         "hidden": Said("all labels: the same architecture", {"nn_all": 1000}),
-        "labels": Said("100, 1000 or all", {"nn_100": 100, "nn_1000": 1000, "nn_all": "all"}, "Table 2"),
+        "labels": Said(
+            "100, 1000 or all; of SVHN 1000",
+            {"nn_100": 100, "nn_1000": 1000, "nn_all": "all", "nn_svhn_1000": 1000}, "Table 2",
+        ),
         "input_dropout": Said("all labels: dropout, no rate given"),
         "hidden_dropout": Said("all labels: dropout, no rate given"),
     }),

@@ -42,7 +42,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Uniform on [−1, 1]^dim: the noise that a moment-matching network starts from. Paper: §2.2, GMMN."""
+    """Uniform on [−1, 1]^dim: the noise that a moment-matching network starts from. Li et al. 2015."""
 
     dim: int
 

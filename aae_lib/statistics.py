@@ -81,7 +81,10 @@ def total_variation(shares: Tensor) -> float:
 
 
 def optimal_discriminator(p: Tensor, q: Tensor) -> Tensor:
-    """D* = p / (p + q), the best discriminator of densities p and q, equal shapes, not both 0 anywhere. Paper: §1.1."""
+    """D* = p / (p + q), the best discriminator of densities p and q, equal shapes, not both 0 anywhere.
+
+    Goodfellow et al. 2014, proposition 1; the game is that of the paper's §1.1.
+    """
     return p / (p + q)
 
 

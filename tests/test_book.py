@@ -1012,6 +1012,32 @@ def test_other_seeds_are_published_beside_the_page_of_the_first(project: Project
     assert verify.changed(project) == []
 
 
+def test_the_prose_of_another_seed_s_copy_is_exchanged_too(project: Project):
+    write_executed(project, project.chapters, seed=1)
+    path = project.results("quick", "01_tiny.seed-1")
+    parameters = {"profile": "quick", "seed": 1, "data": "mnist"}
+    write_results(project, path, seeds=[1], parameters=parameters)
+    write_chapter(project, project.source("01_tiny").read_text() + "\n# %% [markdown]\n# More.\n")
+    assert "More." in book.reword(project, "01_tiny").read_text()
+    digest = book.source_sha256(project, "01_tiny")
+    assert json.loads(path.read_bytes())["source_sha256"] == digest
+    assert not project.results("quick", "01_tiny").exists()
+
+
+def test_a_readme_without_markers_in_their_order_stays_as_it_is():
+    begin, end = book.README_BLOCK
+    assert book.with_results(f"a{begin}old{end}z", "new\\1\n") == f"a{begin}\nnew\\1\n{end}z"
+    for text in "no markers", begin, f"a{end}between{begin}z":
+        assert book.with_results(text, "new") == text
+
+
+def test_a_missing_package_is_not_taken_for_a_damaged_chapter(project: Project, monkeypatch):
+    path = write_executed(project, project.chapters)
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    with pytest.raises(ImportError, match="nbformat"):
+        book.check_executed(project, path)
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"profile": "quick"}', b"\xff"])
 def test_damaged_evidence_is_replaced_only_if_one_insists(content: bytes, project: Project):
     write_executed(project, project.chapters)

@@ -184,6 +184,22 @@ def test_a_reader_who_has_seen_enough_is_no_error() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_reader_who_has_seen_enough_hides_no_problem() -> None:
+    """What was printed meets the closed pipe only after the command's end, with its exit code."""
+    seen, pipe = os.pipe()
+    os.close(seen)
+    code = (
+        "import sys\nfrom aae_lib.errors import exit_code\n"
+        "def problems():\n    print('one')\n    return 1\nsys.exit(exit_code('aae', problems))"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with os.fdopen(pipe, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE, env=env
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_seconds_per_epoch_are_those_of_a_step_times_the_steps_of_mnist(monkeypatch) -> None:
     from aae_lib.experiments import by_name
 

@@ -493,6 +493,16 @@ def test_on_a_gpu_all_seeds_of_an_experiment_are_one_job(tmp_path: Path):
     assert text.count("--seeds 0,1,2") == len(jobs)
 
 
+@pytest.mark.parametrize("place", ["data=~nobody-here/x.npz", "AAE_BUILD=~nobody-here/b"])
+def test_the_workflow_tells_in_one_line_that_there_is_no_such_home(place: str, tmp_path: Path):
+    name, _, folder = place.partition("=")
+    setting, places = ([place], {}) if name == "data" else ([], {name: folder})
+    done = planned("--directory", str(tmp_path), "--config", "profile=smoke", *setting, **places)
+    assert done.returncode
+    assert "snakemake: ~nobody-here" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_workflow_refuses_an_unknown_profile(tmp_path: Path):
     done = planned(
         *("--directory", str(tmp_path), "--config", "profile=quik"),

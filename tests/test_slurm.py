@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from materials import main_of
 
-from aae_lib.errors import UserError
+from aae_lib.errors import UserError, exit_code
 from aae_lib.store import REPOSITORY
 
 FOLDER = Path(__file__).parent / "slurm"
@@ -156,7 +156,7 @@ def test_a_machine_that_can_have_no_cluster_is_told_in_one_line(
     monkeypatch.setenv("AAE_BUILD", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["slurm"])
     monkeypatch.setattr(harness.signal, "signal", lambda *_: None)
-    assert harness.main() == 2
+    assert exit_code("slurm", harness.main) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"slurm: {told}") and said.count("\n") == 1
     assert not (tmp_path / "slurm.log").exists()

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the literal t
 import training
 
 from aae_lib import store
-from aae_lib.errors import UserError
+from aae_lib.errors import exit_code
 
 
 def main() -> int:
@@ -49,7 +49,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:  # the disk refuses what was measured, which was printed
-        sys.exit(f"bench: {error}")
+    sys.exit(exit_code("bench", main))

@@ -25,6 +25,7 @@ from training import PIXELS, SEMI_SUPERVISED, noise
 from aae_lib import engine, store
 from aae_lib.config import Experiment
 from aae_lib.engine import Images, Program
+from aae_lib.errors import exit_code
 from aae_lib.experiments import by_name
 from aae_lib.training import build
 
@@ -149,4 +150,4 @@ def kernels(experiment: Experiment, replicates: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("gpu", main))

@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 
 from aae_lib import store
 from aae_lib.config import Code
+from aae_lib.errors import exit_code
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder
 from aae_lib.parzen import BLOCK, SIGMAS, TILE, Parzen, curve, mean_and_error
@@ -297,4 +298,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code("parzen", main, "; the same command goes on"))

@@ -33,7 +33,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' own small files
 
 from aae_lib import store
-from aae_lib.errors import UserError
+from aae_lib.errors import UserError, exit_code
 from aae_lib.store import REPOSITORY
 
 QUIETLY = ("--profile", "smoke", "--seeds", "0", "--device", "cpu", "--quiet")
@@ -453,7 +453,6 @@ def damaged_file(world: World, i: int) -> bool:
     from test_fuzz import FILES
 
     from aae_lib import bench
-    from aae_lib.errors import UserError
 
     kind = list(FILES)[i // len(DAMAGE)]
     write, read = FILES[kind]
@@ -719,7 +718,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:  # the disk refuses what was measured, which was printed
-        sys.exit(f"faults: {error}")
+    sys.exit(exit_code("faults", main))

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' ow
 
 from aae_lib import store
 from aae_lib.config import profile
-from aae_lib.errors import UserError
+from aae_lib.errors import UserError, exit_code
 from aae_lib.experiments import by_name
 from aae_lib.store import REPOSITORY
 
@@ -524,11 +524,7 @@ def main() -> int:
     now = datetime.now(UTC).isoformat()
     transcript.say(store.made({"provenance": store.provenance("cpu", 1), "finished": now}))
     with tempfile.TemporaryDirectory(prefix="aae-slurm-", ignore_cleanup_errors=True) as name:
-        try:
-            lost = run(Path(name), transcript)
-        except UserError as error:
-            print(f"slurm: {error}", file=sys.stderr)
-            return 2
+        lost = run(Path(name), transcript)
     every = f"all {len(SEEDS)} replicates are in the store, equal to the bit to the local ones"
     for line in lost or [every]:
         transcript.say(line)
@@ -539,4 +535,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("slurm", main))

@@ -24,7 +24,7 @@ import torch
 
 from aae_lib import store
 from aae_lib.config import profile
-from aae_lib.errors import UserError
+from aae_lib.errors import UserError, exit_code
 from aae_lib.experiments import by_name
 from aae_lib.store import REPOSITORY
 from aae_lib.training import CHECKPOINT_SECONDS, Replica, Run, _contents, build
@@ -134,29 +134,24 @@ def locks(root: Path) -> dict[str, str]:
     }
 
 
-def main() -> int:
-    """Measure, print, write; returns the exit code."""
+def main() -> None:
+    """Measure, print, write."""
     argparse.ArgumentParser(prog="make sweep", description=__doc__).parse_args()
     torch.set_num_threads(1)
     started, provenance = time.monotonic(), store.provenance("cpu", 1)
-    try:
-        store.build_root().mkdir(parents=True, exist_ok=True)
-        # On the disk that the store is on, which /tmp may not be.
-        with tempfile.TemporaryDirectory(prefix="sweep-", dir=store.build_root()) as name:
-            root = Path(name)
-            os.environ["AAE_RUNS"] = str(root / "runs")
-            model, descent = build(EXPERIMENT, 784, 10, seed=0, device=torch.device("cpu"))
-            replica = Replica(Run(EXPERIMENT, 0, 0, model, {}, {}), descent, {})
-            rows = [graph(root), *checkpoints(root, replica), locks(root)]
-        for row in rows:
-            print(f"{row['what']}: {row['measured']}")
-        seconds = round(time.monotonic() - started)
-        print(f"written: {store.write_measured('sweep', rows, provenance, seconds=seconds)}")
-    except UserError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 2
-    return 0
+    store.build_root().mkdir(parents=True, exist_ok=True)
+    # On the disk that the store is on, which /tmp may not be.
+    with tempfile.TemporaryDirectory(prefix="sweep-", dir=store.build_root()) as name:
+        root = Path(name)
+        os.environ["AAE_RUNS"] = str(root / "runs")
+        model, descent = build(EXPERIMENT, 784, 10, seed=0, device=torch.device("cpu"))
+        replica = Replica(Run(EXPERIMENT, 0, 0, model, {}, {}), descent, {})
+        rows = [graph(root), *checkpoints(root, replica), locks(root)]
+    for row in rows:
+        print(f"{row['what']}: {row['measured']}")
+    seconds = round(time.monotonic() - started)
+    print(f"written: {store.write_measured('sweep', rows, provenance, seconds=seconds)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("sweep", main))
