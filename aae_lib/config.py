@@ -8,7 +8,7 @@ Nothing here needs torch, so that the command line and Snakemake can read config
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -51,7 +51,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if isinstance(value, bool):
         return hint is bool
     if hint is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     return isinstance(value, hint)
 
 
@@ -290,6 +290,17 @@ class Experiment:
                     or (self.pretraining > 0) != (self.reconstruction is not None)
                 )
             ),
+            "a GAN and a GMMN have a deterministic code, no noise but dropout, and look at no label": (
+                self.method in ("gan", "gmmn")
+                and (
+                    self.posterior != "deterministic"
+                    or self.input_noise > 0
+                    or self.discriminator_noise > 0
+                    or self.decoder_label
+                    or self.discriminator_label
+                )
+            ),
+            "a GAN's output is a sigmoid": self.method == "gan" and self.output != "sigmoid",
             "matching and pretraining are of a GMMN": self.method != "gmmn"
             and (self.matching or self.pretraining),
             "there is no cost to lower: give rates": not (
@@ -406,7 +417,7 @@ def profile(name: str) -> Profile:
 
 def checked_epochs(what: str, epochs: object) -> float:
     """`epochs`, a whole number as an int. Raises UserError, naming `what`, for what is no length of a run."""
-    number = type(epochs) in (int, float) and math.isfinite(epochs)
+    number = type(epochs) in (int, float) and abs(epochs) <= sys.float_info.max
     if not (number and epochs > 0 and (epochs < 1 or epochs == int(epochs))):
         raise UserError(
             f"{what} is {epochs!r}; epochs are a whole number of at least 1, or a share of the first epoch, "

@@ -338,3 +338,22 @@ def test_matching_brings_the_samples_nearer_to_the_images(digits, runs) -> None:
         return number(squared_mmd(model.sample(200, generator()), images, (5.0, 20.0, 80.0)))
 
     assert distance(20) < 0.7 * distance(4)
+
+
+def test_samples_of_the_gan_are_made_with_frozen_statistics():
+    model = build("table1_gan", init_std=0.5).train()
+    images = model.sample(7, generator())
+    assert not model.training
+    noise = model.experiment.code("z").prior.sample(7, generator())
+    assert torch.equal(images, model.output(model.generator(noise)).sigmoid())
+
+
+def test_the_discrepancy_is_of_full_precision_where_hidden_layers_are_not():
+    """It is a difference of numbers that are nearly equal where codes match."""
+    model, x = build("table1_gmmn"), torch.rand(50, PIXELS)
+    codes = torch.rand(50, 32, generator=generator())
+    made = (codes + 0.02 * torch.randn(50, 32, generator=generator())).clamp(0, 1)
+    model.encode, model.match = lambda x: {"z": codes}, lambda n, source: made
+    plain = float(matching_cost(model, x, generator()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert float(matching_cost(model, x, generator())) == pytest.approx(plain, rel=1e-4)

@@ -386,3 +386,20 @@ def test_source_is_the_library_s_own_without_its_docstring() -> None:
     assert "softplus(-fake).mean()" in text
     assert '"""' not in text
     assert notebook.source(phases.step).data.count("lower(") == 5  # its definition and four phases
+
+
+def test_seeds_that_began_at_other_times_have_plain_names(parameters):
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    (run,) = chapter.train("nn_100", epochs=1)
+    later = run.provenance | {"started": "2026-01-01T00:00:00+00:00"}
+    chapter._note(notebook.PublishedRun(run.experiment, 1, 1, run.history, later))
+    assert list(chapter.series["nn_100"]) == ["seed-0", "seed-1"]
+
+
+def test_a_published_share_of_an_epoch_has_its_curve(parameters, tmp_path: Path, monkeypatch):
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    chapter.train("nn_100", epochs=0.2)
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
+    store.write_atomically(store.PUBLISHED / f"{NAME}.json", chapter.finish().read_bytes())
+    (shown,) = chapter.published(by_name("nn_100"), epochs=0.2, seeds=[0], dataset=chapter.dataset)
+    assert shown.history["epoch"] == [0.2]

@@ -868,3 +868,42 @@ def test_the_ledger_needs_no_torch():
     program = "import sys, aae_lib.claims as c; c.render(c.scorecard([]))"
     program += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_mean_near_the_lower_edge_says_so_too():
+    claim = BY_ID["a2.mnist-100.epoch-50"]  # from 2.3
+    near, clear = (check(claim, measured(claim, m - 0.6, m, m + 0.6)) for m in (2.6, 2.7))
+    assert near.reason == "within [2.3, 3.9], by less than its standard error"
+    assert clear.reason == "within [2.3, 3.9]"
+
+
+def seeds_of_a_chapter(folder, values, runs=(), data=None):
+    """One results file of chapter 7: errors by seed, and what made them."""
+    folder.mkdir()
+    entry = {"values": values, "epochs": 5000, "of_epochs": 5000}
+    content = {
+        "schema": 1,
+        "chapter": "07_semi_supervised",
+        "profile": "paper",
+        "seeds": [int(seed) for seed in values],
+        "claims": {"table2.mnist-100.aae": entry},
+        "runs": [{"experiment": name, "hash": digest} for name, digest in runs],
+    }
+    content |= {"data": data} if data else {}
+    (folder / "07_semi_supervised.json").write_text(json.dumps(content))
+
+
+def test_a_third_file_is_held_to_the_configurations_of_the_second(tmp_path):
+    seeds_of_a_chapter(tmp_path / "a", dict.fromkeys("012", 1.7), [("mnist_100", "a" * 12)])
+    seeds_of_a_chapter(tmp_path / "b", dict.fromkeys("34", 1.9), [("nn_100", "b" * 12)])
+    seeds_of_a_chapter(tmp_path / "c", {"5": 9.0}, [("nn_100", "c" * 12)])
+    found = claims.evidence([tmp_path / name for name in "abc"])["table2.mnist-100.aae"]
+    assert set(found.values) == {0, 1, 2, 3, 4}
+
+
+def test_two_archives_of_one_name_are_two(tmp_path):
+    for letter, values in (("a", {"0": 1.7, "1": 1.7}), ("b", {"2": 9.0})):
+        told = {"name": "faces", "digest": letter * 12, "note": ""}
+        seeds_of_a_chapter(tmp_path / letter, values, data=told)
+    found = claims.evidence([tmp_path / name for name in "ab"])["table2.mnist-100.aae"]
+    assert (found.data, found.values) == ("faces@" + "a" * 12, {0: 1.7, 1: 1.7})

@@ -211,6 +211,27 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("table1_gmmn", {"pretraining": 0}, "pretraining if it has an autoencoder"),
         ("table1_gmmn", {"reconstruction": None}, "pretraining if it has an autoencoder"),
         ("table1_gmmn", {"matching_layers": ()}, "matching rates and layers"),
+        ("table1_gmmn", {"matching": None}, "matching rates and layers"),
+        ("table1_gan", {"output": "linear"}, "a GAN's output is a sigmoid"),
+        *(
+            (
+                name,
+                {field: value},
+                "a deterministic code, no noise but dropout, and look at no label",
+            )
+            for name in ("table1_gan", "table1_gmmn")
+            for field, value in (
+                ("posterior", "gaussian"),
+                ("input_noise", 0.3),
+                ("decoder_label", True),
+            )
+        ),
+        ("table1_gan", {"discriminator_noise": 0.3}, "no noise but dropout"),
+        (
+            "table1_gan",
+            {"discriminator_label": True, "labels": 100},
+            "look at no label",
+        ),
         ("fig2_gaussian", {"pretraining": 1}, "pretraining are of a GMMN"),
         ("fig11_a", {"reconstruction": None}, "and a reconstruction"),
         ("mnist_100", {"head_distance": 1.0}, "need combine='sum'"),
@@ -265,6 +286,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("fig2_gaussian", {"noise_dim": -30}, "noise_dim and code_dim must be at least 1"),
         ("clusters_16", {"batch_size": 1}, "mini-batches of at least 2"),
         ("mnist_100", {"input_noise": math.nan}, "input_noise must be float, not nan"),
+        ("mnist_100", {"input_noise": 10**400}, "input_noise must be float, not 1000"),
         ("mnist_100", {"decay": -1.0}, "decay must be at least 0"),
     ],
 )

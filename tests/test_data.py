@@ -670,3 +670,10 @@ def test_a_count_that_cannot_be_even_is_refused_with_the_range(count: int) -> No
 def test_torch_is_not_imported() -> None:
     program = "import sys, aae_lib.data; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_pixel_that_changes_once_has_its_own_deviation():
+    images = np.full((20_000, 1, 2), 7, np.uint8)
+    images[0, 0, 1] = 8
+    deviation = data.Split(images, np.zeros(20_000, np.uint8)).statistics[1]
+    assert deviation == pytest.approx([1, (images[:, 0, 1] / 255).std()], rel=1e-6)

@@ -775,3 +775,9 @@ def test_a_scorecard_without_any_result_still_draws_the_bands():
     figure = figures.scorecard({"This run": rows})
     assert len(figure.axes[0].collections) == 0
     assert len(figure.axes[0].patches) >= len(rows)
+
+
+def test_the_scorecard_puts_the_better_end_of_a_band_at_0():
+    (claim,) = [claim for claim in claims.load() if claim.id == "fig4.mixture.accuracy"]
+    assert figures._distance(claim, claim.band[1]) == 0
+    assert figures._distance(claim, claim.wrong) == 1

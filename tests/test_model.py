@@ -501,3 +501,14 @@ def test_descent_is_torch_s_own() -> None:
             ours.state_dict().items(), theirs.state_dict().values(), strict=True
         ):
             assert torch.allclose(a, b, rtol=1e-5, atol=1e-7), key
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_phase_may_change_all_of_its_networks(variant: str) -> None:
+    """Not only those that `parameters_of` names, which no phase could then move."""
+    name, changes = VARIANTS[variant]
+    model = build(name, **changes)
+    for phase in Descent(model).rates:
+        owners = OWNERS[model.experiment.method][phase]
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        assert set(model.parameters_of(phase)) == {n for n in trained if n.startswith(owners)}

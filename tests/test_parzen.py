@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from torch import Generator, Tensor
 
 from aae_lib import data, parzen, store
+from aae_lib.draws import seed_of
 from aae_lib.errors import UserError
 from aae_lib.experiments import by_name
 from aae_lib.parzen import SIGMAS, Parzen, choose_sigma, curve, mean_and_error
@@ -556,3 +557,25 @@ def test_nonsense_counts_are_refused(wrong: dict[str, int]) -> None:
 def test_a_draw_of_another_size_is_refused() -> None:
     with pytest.raises(UserError, match="asked for 10 samples, got 9"):
         estimated(lambda n, generator: draw(n - 1, generator))
+
+
+def test_many_far_samples_together_still_count():
+    """A hundred thousand terms of 2^-22 of the nearest one's: 0.02 nats together."""
+    estimate = Parzen(torch.tensor([[0.0], [1e-4]]), [1.0])
+    estimate.add(torch.zeros(1, 1))
+    far, many = math.sqrt(2 * 22 * math.log(2)), 100_000
+    estimate.add(torch.full((many, 1), far))
+    expected = math.log((1 + many * 2**-22) / (many + 1)) - 0.5 * math.log(2 * math.pi)
+    assert float(estimate.log_likelihood()[0, 0]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_no_block_of_samples_is_drawn_from_the_numbers_of_an_epoch():
+    begun = []
+
+    def draw(n: int, source: Generator) -> Tensor:
+        begun.append(source.initial_seed())
+        return torch.rand(n, 6, generator=source)
+
+    curve(draw, [40], torch.rand(5, 6), model="x", seed=3, block=10, quiet=True)
+    assert len(set(begun)) == 4
+    assert not set(begun) & {seed_of(3, epoch) for epoch in range(100)}

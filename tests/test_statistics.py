@@ -530,3 +530,49 @@ def test_a_trained_discriminator_approaches_the_closed_form() -> None:
     after = gap()
     assert before[0] > 0.3 and before[1] > 0.15
     assert 0 <= after[0] < 0.02 and after[1] < 0.03
+
+
+def test_the_misfit_of_the_style_is_a_mean_over_images():
+    fitting = torch.special.ndtri((torch.arange(900) + 0.5) / 900)
+    z = torch.cat((fitting, torch.full((100,), 9.0)))[:, None]
+    found = statistics.style_misfit(z, torch.arange(1000) // 900)
+    assert found == pytest.approx(0.1, abs=0.002)  # 0 for nine tenths of the images, 1 for the rest
+
+
+def test_the_correlation_ratio_weighs_groups_by_their_size():
+    values, groups = np.array([0.0, 2.0] * 9 + [10.0] * 2), np.repeat([0, 1], [18, 2])
+    expected = 1 - 18 / (20 * values.var())
+    assert statistics.correlation_ratio(values, groups) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_the_slant_is_of_the_light_of_all_colours(channel: int):
+    y, x = np.indices((28, 28))
+    colour = np.zeros((1, 28, 28, 3))
+    colour[0, ..., channel] = np.exp(-((x - 13 - 0.5 * (15.0 - y)) ** 2) / 4) * (abs(15.0 - y) < 7)
+    assert statistics.slant(colour) == pytest.approx([0.5], abs=0.01)
+
+
+def test_a_label_that_no_naming_image_has_is_never_right():
+    naming = torch.eye(2), torch.tensor([1, 0])
+    found = statistics.any_image_error(naming, torch.eye(2)[[0]], torch.tensor([2]))
+    assert found == pytest.approx(100)
+
+
+def test_an_arc_between_equal_stops_stays_where_it_is():
+    stop = torch.randn(1, 8, generator=generator())
+    path = statistics.arc_walk(stop.expand(3, 8), steps=5)
+    assert torch.allclose(path, stop.expand(15, 8), atol=1e-4)
+
+
+def test_the_circle_has_the_mean_length_of_the_heads():
+    heads = torch.diag(torch.tensor([1.0, 2.0, 6.0]))
+    placed = heads @ statistics.circle_map(heads)
+    assert placed.norm(dim=1).tolist() == pytest.approx([3.0] * 3)
+
+
+def test_places_near_the_middle_of_the_roll_are_found_as_well():
+    roll = SwissRoll()
+    u = torch.linspace(0, 1, 5001, dtype=torch.float64) ** 2
+    found = statistics.position_on_roll(roll.mean(u), roll)
+    assert (roll.mean(found) - roll.mean(u)).norm(dim=1).max() < 0.002

@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import ANY
 
+import numpy as np
 import pytest
 import torch
 from materials import fit, fit_replicates
@@ -773,3 +774,33 @@ def test_real_mnist_runs_through(mnist, runs) -> None:
     dataset = data.subset(mnist, 200, 100, 100)
     run = fit(small("mnist_100"), dataset, seed=0, epochs=1)
     assert set(run.history) >= {"reconstruction", "discriminator y", "generator z", "test error"}
+
+
+@pytest.mark.parametrize("name", ["fig2_gaussian", "mnist_100", "table1_gan"])
+def test_a_run_comes_back_ready_to_be_looked_at(digits, runs, name: str):
+    """Without dropout, and with the statistics of batch norm that training has left."""
+    experiment = replace(by_name(name), hidden=20)
+    for _ in ("trained", "loaded"):
+        assert not fit(experiment, digits, seed=0, epochs=1).model.training
+
+
+def test_the_end_of_the_schedule_is_kept(digits, runs):
+    experiment = replace(by_name("fig2_gaussian"), hidden=20, epochs=3)
+    for epochs in (3, 4):
+        fit(experiment, digits, seed=0, epochs=epochs)
+    assert list(store.checkpoints(experiment.on(digits), 0)) == [1, 3, 4]
+
+
+def test_the_numbers_of_a_seed_are_those_of_the_published_runs(digits):
+    """Labelled images, weights, order and noise: where they change, raise config.MATHEMATICS."""
+    experiment = replace(by_name("mnist_100"), hidden=20, labels=20)
+    chosen = data.balanced_labels(np.arange(1000) % 10, 13, seed=0)
+    assert chosen[:5].tolist() == [187, 494, 823, 194, 561]
+    model, _ = training.build(experiment, digits.dim, digits.classes, 0, CPU)
+    first = model.encoder[0].weight[0, :3].tolist()
+    assert first == pytest.approx([0.008802, -0.006083, 0.006224], abs=2e-6)
+    source = epoch_generator(0, 1, CPU)
+    order, labelled = epoch_order(Images.of(digits, experiment, 0, CPU), experiment, source)
+    assert order[0, :5].tolist() == [1398, 11, 1486, 54, 7]
+    assert labelled[0, :5].tolist() == [709, 15, 1281, 351, 673]
+    assert torch.randint(1000, (3,), generator=source).tolist() == [713, 112, 162]
