@@ -298,4 +298,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code("parzen", main, "; the same command goes on"))
+    sys.exit(exit_code("parzen", main))
