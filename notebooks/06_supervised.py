@@ -632,7 +632,13 @@ chapter.against_the_paper("fig7.")
 # ::::{exercise}
 # :label: ex-06-no-adversary
 #
-# Switch the adversary off: `alone = changed(experiment, "exercise_no_adversary", adversarial=None)`, train it as in the second exercise, and call `digits(run)`. Before you do: which of the four numbers should fall, and which should not?
+# Switch the adversary off (less than a minute on the quick profile). Before you do: which of the four numbers should fall, and which should not?
+#
+# ```python
+# alone = changed(experiment, "exercise_no_adversary", adversarial=None)
+# run = chapter.train(alone, seeds=chapter.seeds[:1])[0]
+# digits(run)
+# ```
 # ::::
 #
 # ::::{solution} ex-06-no-adversary
@@ -642,7 +648,6 @@ chapter.against_the_paper("fig7.")
 # decoder has met no other label. This shows it:
 #
 # ```python
-# run = chapter.train(alone, seeds=chapter.seeds[:1])[0]
 # _, examples = np.unique(chapter.dataset.test.labels, return_index=True)
 # analogies = with_every_label(run, codes_of(run, test[examples]))
 # figures.sheet(analogies.reshape(-1, *chapter.dataset.shape), len(analogies), classes, column_labels=names)
