@@ -19,6 +19,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -165,7 +166,7 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
         import ipykernel  # noqa: F401  which papermill starts in another process, where its absence is a traceback
     except ImportError as error:
         raise UserError(
-            f"no Jupyter kernel can be started ({error}); 'make setup' installs it."
+            f"no Jupyter kernel can be started ({error}); 'make -B setup' installs it."
         ) from None
     source = project.source(chapter).with_suffix(".ipynb")
     if not source.exists():
@@ -232,7 +233,8 @@ def checked_parameters(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
         found = papermill.inspect_notebook(notebook)
     except (*UNREADABLE, PapermillException) as error:
         raise UserError(
-            f"{notebook} names no kernel and language that can be read ({error!r}); 'make sync' makes it from the .py."
+            f"{notebook} names no kernel and language that can be read ({error!r}). Remove it; 'make sync' makes "
+            "it from the .py."
         ) from None
     try:
         defaults = {name: ast.literal_eval(p["default"]) for name, p in found.items()}
@@ -470,9 +472,9 @@ def reword(project: Project, chapter: str) -> Path:
     tracked = not target.exists()
     executed = project.published / target.name if tracked else target
     notebook, about = _executed(executed)
-    profile_name = about["parameters"].get("profile", "quick")
-    path = own_results(project, chapter, about["parameters"])
-    path = path or project.results(profile_name, chapter)
+    parameters = about["parameters"]
+    path = own_results(project, chapter, parameters)
+    path = path or project.results(parameters.get("profile", "quick"), chapter)
     results = project.published_results / f"{chapter}.json" if tracked else path
     try:
         content = json.loads(results.read_bytes())
@@ -494,8 +496,8 @@ def reword(project: Project, chapter: str) -> Path:
         if before is None or now is None or before.source != now.source:
             where = _first_line((now or before).source)
             raise UserError(
-                f"{chapter}: the cell '{where}' is not the one that was executed. Only prose can be exchanged; "
-                f"run 'make chapter CHAPTER={chapter} PROFILE={profile_name}' again."
+                f"{chapter}: the cell '{where}' is not the one that was executed. Only prose can be exchanged. "
+                f"{_again(chapter, parameters)}"
             )
     outputs = iter(ran)
     notebook.cells = []
@@ -549,6 +551,17 @@ def _in_a_line(error: Exception) -> str:
     return str(error).split("\n")[0][:200] or type(error).__name__
 
 
+def _again(chapter: str, parameters: Mapping[str, Any]) -> str:
+    """The end of a message: the command that executes `chapter` with these parameters again."""
+    given = {"profile": "quick"} | dict(parameters)
+    command = ["run", chapter, "--profile", given.pop("profile"), "--seed", given.pop("seed", 0)]
+    usual = {"replicates": None, "device": "auto", "data": "mnist", "allow_cpu": False}
+    for name, value in given.items():
+        if value is not None and value != usual.get(name):
+            command += ["-p", name, value]
+    return f"Run '.venv/bin/python -m aae_lib.book {shlex.join(map(str, command))}' again."
+
+
 def check_executed(project: Project, path: Path) -> dict[str, Any]:
     """What an executed copy says of its execution. Raises UserError if it is not to be shown.
 
@@ -557,10 +570,7 @@ def check_executed(project: Project, path: Path) -> dict[str, Any]:
     """
     chapter = path.stem
     notebook, about = _executed(path)
-    parameters, digest = about["parameters"], about["source_sha256"]
-    remedy = (
-        f"Run 'make chapter CHAPTER={chapter} PROFILE={parameters.get('profile', 'quick')}' again."
-    )
+    digest, remedy = about["source_sha256"], _again(chapter, about["parameters"])
     if not project.source(chapter).exists():
         raise UserError(f"{path} has no source notebooks/{chapter}.py; remove it.")
     if digest != source_sha256(project, chapter):
@@ -775,12 +785,20 @@ def publish(
         results = _publishable_results(project, chapter, about, beside)
         tracked = project.published_results / f"{chapter}{f'.{beside}' if beside else ''}.json"
         if tracked.exists() and not force:
+            # For this chapter alone: without a name all would be published, whatever they replace.
+            command = f"publish {chapter}{f' --beside {beside}' if beside else ''} --force"
+            insist = f"insist with '.venv/bin/python -m aae_lib.book {command}'."
             try:
-                _refuse_shorter(chapter, json.loads(tracked.read_bytes()), json.loads(results))
+                before, now = json.loads(tracked.read_bytes()), json.loads(results)
+                shorter = _shorter(before, now)
             except UNREADABLE as error:
                 raise UserError(
-                    f"{tracked} is damaged ({error!r}). Put it back with git, or insist with --force."
+                    f"{tracked} is damaged ({error!r}). Put it back with git, or {insist}"
                 ) from None
+            if shorter:
+                raise UserError(
+                    f"{chapter} is published {shorter}. Run the longer one, or {insist}"
+                )
         writes[tracked] = results
         if beside:
             continue
@@ -824,8 +842,8 @@ def _refuse_spoilt(project: Project, writes: Mapping[Path, bytes]) -> None:
                 )
 
 
-def _refuse_shorter(chapter: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise UserError if `now` has fewer epochs, claims or seeds than `before`, or other images for a claim's own."""
+def _shorter(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """In what `now` has fewer epochs, claims or seeds than `before`, or other images for a claim's own; None if not."""
     order, ledger = list(PROFILES), {claim.id: claim for claim in claims.load()}
 
     def on_its_data(claim: str, content: dict[str, Any]) -> bool:
@@ -840,22 +858,17 @@ def _refuse_shorter(chapter: str, before: dict[str, Any], now: dict[str, Any]) -
     lost = [claim for claim in both if seeds[claim]]
     other = [c for c in both if on_its_data(c, before) and not on_its_data(c, now)]
     if order.index(before["profile"]) > order.index(now["profile"]):
-        told = f"from the {before['profile']} profile; this run is {now['profile']}"
-    elif fewer:
+        return f"from the {before['profile']} profile; this run is {now['profile']}"
+    if fewer:
         epoch = now["claims"][fewer[0]]["epochs"]
-        told = f"with {fewer[0]} at epoch {epochs[fewer[0]]:g}; this run has epoch {epoch:g}"
-    elif gone:
-        told = f"with {', '.join(gone)}, which this run does not measure"
-    elif lost:
-        told = f"with {lost[0]} of seed {', '.join(sorted(seeds[lost[0]], key=int))}, which this run does not have"
-    elif other:
-        told = f"with {other[0]} of {ledger[other[0]].data.upper()}; this run has other images in its place"
-    else:
-        return
-    raise UserError(
-        f"{chapter} is published {told}. "
-        "Run the longer one, or insist with 'python -m aae_lib.book publish --force'."
-    )
+        return f"with {fewer[0]} at epoch {epochs[fewer[0]]:g}; this run has epoch {epoch:g}"
+    if gone:
+        return f"with {', '.join(gone)}, which this run does not measure"
+    if lost:
+        return f"with {lost[0]} of seed {', '.join(sorted(seeds[lost[0]], key=int))}, which this run does not have"
+    if other:
+        return f"with {other[0]} of {ledger[other[0]].data.upper()}; this run has other images in its place"
+    return None
 
 
 def landing_picture(notebook: Path) -> bytes | None:
@@ -886,7 +899,7 @@ def _publishable_results(
         if isinstance(value, str) and ("/" in value or "\\" in value):
             raise UserError(
                 f"{chapter} ran with {name} {value}, a path of this machine; put that file into the data root and "
-                "name it alone."
+                "give its name alone, without .npz."
             )
     if parameters["profile"] == "smoke":
         raise UserError(
@@ -894,7 +907,7 @@ def _publishable_results(
         )
     path = own_results(project, chapter, parameters)
     path = path or project.results(parameters["profile"], chapter)
-    remedy = f"Run 'make chapter CHAPTER={chapter} PROFILE={parameters['profile']}' again."
+    remedy = _again(chapter, parameters)
     try:
         content = path.read_bytes()
         of_this = same_execution(about, json.loads(content))

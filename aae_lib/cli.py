@@ -37,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="aae",
         description="Adversarial autoencoders, reproduced: train the paper's models and check its numbers.",
-        epilog="Start with 'aae doctor'; then 'aae train mnist_100' and 'aae claims'. "
-        "'make book' does all of it and builds the book.",
+        epilog="Start with 'aae doctor', then 'aae train mnist_100'. 'aae claims' judges what chapters measure: "
+        "'make book' trains their models, executes them and builds the book.",
     )
     parser.add_argument("--version", action="version", version=f"aae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
@@ -207,7 +207,7 @@ def _doctor(options: argparse.Namespace) -> None:
         try:
             line(package, version(package))
         except PackageNotFoundError:
-            line(package, "missing: run 'make setup'")
+            line(package, "missing: run 'make -B setup'")
     for what, folder in (("data", data.root()), ("run store", store.runs_root())):
         existing = next(p for p in (folder, *folder.parents) if p.exists())
         line(what, f"{folder} ({shutil.disk_usage(existing).free / 2**30:.1f} GiB free)")

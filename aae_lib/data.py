@@ -86,7 +86,7 @@ class Dataset:
 
     name: str
     digest: str
-    note: str  # what every table made from these images must say; empty for MNIST
+    note: str  # what a chapter that shows these images has to say of them; empty for MNIST
     train: Split
     validation: Split
     test: Split

@@ -64,7 +64,7 @@ def exit_code(program: str, command: Callable[[], int | None], interrupted: str 
     except KeyboardInterrupt:
         told, code = f"interrupted{interrupted}.", 128 + signal.SIGINT
     except ImportError as error:
-        told, code = f"{error}; run 'make setup'.", UserError.exit_code
+        told, code = f"{error}; run 'make -B setup'.", UserError.exit_code
     except (UserError, OSError) as error:
         told, code = str(error), getattr(error, "exit_code", UserError.exit_code)
     else:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -907,6 +908,21 @@ def test_a_shorter_profile_does_not_replace_a_longer_ones_evidence(project: Proj
     assert tracked.read_bytes() != before
 
 
+def test_what_to_run_again_is_told_with_its_parameters(project: Project):
+    given = {"replicates": 1, "train": False, "label_counts": "100, all", "samples": None}
+    path = write_executed(project, project.chapters, profile="standard", seed=2, **given)
+    spoilt = nbformat.read(path, as_version=4)
+    spoilt.cells[-1].execution_count = None
+    nbformat.write(spoilt, path)
+    with pytest.raises(UserError) as told:
+        book.check_executed(project, path)
+    (command,) = re.findall("'.venv/bin/python -m aae_lib.book (run .*)' again", str(told.value))
+    assert shlex.split(command) == [
+        *("run", "01_tiny", "--profile", "standard", "--seed", "2"),
+        *("-p", "label_counts", "100, all", "-p", "replicates", "1", "-p", "train", "False"),
+    ]
+
+
 def test_fewer_epochs_do_not_replace_more_of_the_same_profile(project: Project):
     write_executed(project, project.chapters)
     path = project.results("quick", "01_tiny")
@@ -914,7 +930,9 @@ def test_fewer_epochs_do_not_replace_more_of_the_same_profile(project: Project):
     tracked = project.published_results / "01_tiny.json"
     claim = {"values": {"0": 15.0}, "epochs": 2, "of_epochs": 5000}
     write_results(project, tracked, claims={"a2.mnist-100.epoch-1": claim})
-    with pytest.raises(UserError, match="at epoch 2; this run has epoch 1"):
+    # Insisting on this chapter leaves the others as they are.
+    insist = r"at epoch 2; this run has epoch 1\..* publish 01_tiny --force'\.$"
+    with pytest.raises(UserError, match=insist):
         book.publish(project)
     book.publish(project, force=True)
     assert tracked.read_bytes() == path.read_bytes()
@@ -988,7 +1006,9 @@ def test_results_beside_the_published_ones_add_to_the_evidence(project: Project)
         "the second",
     ]
     write_results(project, path, claims=early)
-    with pytest.raises(UserError, match="at epoch 50; this run has epoch 20"):
+    with pytest.raises(
+        UserError, match=r"this run has epoch 20\..* 01_tiny --beside longer-run --force'"
+    ):
         book.publish(project, ["01_tiny"], beside="longer-run")
 
 

@@ -224,7 +224,7 @@ def test_ctrl_c_is_told_in_one_line_and_is_no_success(monkeypatch, capsys) -> No
 def test_a_torch_that_does_not_load_is_told_in_one_line(monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "aae_lib.training", None)
     assert cli.main(["train", "mnist_100"]) == 2
-    assert capsys.readouterr().err.endswith("; run 'make setup'.\n")
+    assert capsys.readouterr().err.endswith("; run 'make -B setup'.\n")
 
 
 def test_seconds_per_epoch_are_of_the_stage_that_a_model_is_longest_in(monkeypatch) -> None:

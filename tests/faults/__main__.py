@@ -649,7 +649,7 @@ def _timed(once: Callable[[], tuple[int, str]]) -> float:
 
 def main() -> int:
     """Do every fault, print the table, write it; returns the exit code."""
-    arguments = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    arguments = argparse.ArgumentParser(prog=".venv/bin/python tests/faults", description=__doc__)
     arguments.add_argument("--share", type=float, default=1, help="of the usual number of times")
     arguments.add_argument("--only", nargs="+", help="faults whose name holds one of these texts")
     arguments.add_argument(
