@@ -28,6 +28,7 @@ from aae_lib.experiments import by_name
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 import measure
+import parzen
 import training
 from measure import Contender, Figure, interleaved
 
@@ -376,3 +377,20 @@ def test_without_a_gpu_its_bench_says_so_and_leaves_with_2():
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "there is no GPU here\n"
+
+
+def test_the_estimate_of_ten_million_samples_is_kept_and_gone_on_with(
+    tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.setattr(parzen, "POINTS", 20)
+    monkeypatch.setattr(parzen, "BLOCK", 50)
+    monkeypatch.setattr(parzen, "interleaved", lambda work, rounds: dict.fromkeys(work, 1.0))
+    said = []
+    for _ in range(2):
+        parzen.whole(100, tmp_path / "state.safetensors")
+        said.append(capsys.readouterr().out.splitlines())
+    first, second = said
+    assert re.fullmatch(r"-?[0-9.]+ ± [0-9.]+ nats at sigma 0\.\d+, 100 samples", first[0])
+    assert second[0] == first[0]
+    assert any("samples now" in line for line in first)
+    assert not any("samples now" in line for line in second)

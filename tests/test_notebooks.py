@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -58,6 +59,22 @@ def test_the_pair_agrees_and_holds_no_outputs(chapter: str):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert not any("injected-parameters" in cell.metadata.get("tags", []) for cell in code)
+
+
+def test_a_removed_notebook_is_made_from_its_source(tmp_path: Path):
+    """As `make sync` does it, to which several messages send a reader."""
+    project = Project(tmp_path)
+    project.source(NOTEBOOKS[0]).parent.mkdir()
+    shutil.copy(Project().source(NOTEBOOKS[0]), project.source(NOTEBOOKS[0]))
+    assert book.pair_difference(project, NOTEBOOKS[0]) == "there is no .ipynb"
+    source = project.source(NOTEBOOKS[0]).read_bytes()
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "jupytext", "--sync", "--quiet", project.source(NOTEBOOKS[0])]
+    )
+    assert done.returncode == 0
+    assert book.pair_difference(project, NOTEBOOKS[0]) is None
+    assert project.source(NOTEBOOKS[0]).read_bytes() == source
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS)

@@ -177,6 +177,24 @@ def test_what_make_book_is_given_reaches_snakemake():
         assert given in shown
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+def test_all_seeds_of_an_experiment_are_one_job_where_there_is_a_gpu(gpu: bool, clone: Path):
+    if gpu:
+        program(clone, "nvidia-smi", "")
+    shown = make("-n", "book", folder=clone, PATH=f"{clone}/bin:/usr/bin:/bin").stdout
+    assert re.search(r"\btogether=(\S*)", shown)[1] == ("1" if gpu else "")
+
+
+def test_what_make_chapter_is_given_reaches_it():
+    given = "CHAPTER=07", "PROFILE=standard", "SEED=3", "REPLICATES=2", "DATA=some images"
+    shown = make("-n", "chapter", *given).stdout.replace("\\\n", " ")
+    command = next(line for line in shown.splitlines() if "aae_lib.book run" in line)
+    assert shlex.split(command)[4:] == [
+        *("07", "--profile", "standard", "--seed", "3"),
+        *("-p", "replicates", "2", "-p", "data", "some images"),
+    ]
+
+
 def test_a_chapter_without_a_gpu_can_be_insisted_on():
     asked = "-n", "chapter", "CHAPTER=07", "PROFILE=paper"
     assert "-p allow_cpu True" not in make(*asked).stdout
@@ -238,6 +256,9 @@ def test_packages_are_installed_once(clone: Path):
     assert len(log) == 2
     assert "--require-hashes --no-deps -r requirements.lock" in log[0]
     assert "-c constraints.txt" in log[1]
+    # What is told to one whose package is missing: they are asked for once more.
+    assert make("-B", "setup", **environment).returncode == 0
+    assert (clone / "log").read_text().splitlines() == 2 * log
 
 
 def test_a_failed_installation_is_begun_anew(clone: Path):

@@ -13,6 +13,7 @@ from materials import write_chapter, write_executed, write_results
 from aae_lib import book, cli, store, verify
 from aae_lib.book import Project
 from aae_lib.experiments import EXPERIMENTS, by_name
+from aae_lib.store import REPOSITORY
 
 FILES = ["data/claims.toml", "book/chapters/01_tiny.ipynb", "data/results/01_tiny.json"]
 
@@ -266,3 +267,22 @@ def test_this_repository_s_evidence_adds_up():
     """But for its commits, which a clone without history does not know."""
     found = verify.problems(Project())
     assert [line for line in found if not line.endswith("which is not in this history")] == []
+
+
+def test_the_published_chapters_make_a_whole_book(tmp_path: Path):
+    """What `make published` gives to Jupyter Book: each chapter, and the pages made of their results."""
+    project = Project()
+    book.stage(project, tmp_path, published=True)
+    assert {p.stem for p in tmp_path.glob("chapters/*.ipynb")} == {*project.names()}
+    made = {path.stem: path.read_text() for path in tmp_path.glob("generated/*.md")}
+    assert all(made.values())
+    for path in project.published_results.glob("*.json"):
+        told = json.loads(path.read_bytes())
+        assert all(f"<code>{run['experiment']}</code>" in made["machines"] for run in told["runs"])
+        assert not told["runs"] or told["title"] in made["machines"]
+
+
+def test_the_landing_picture_is_the_published_chapter_s():
+    (chapter,) = Project().published.glob("02_*.ipynb")
+    picture = REPOSITORY / "book" / "_static" / "landing.png"
+    assert book.landing_picture(chapter) == picture.read_bytes()
