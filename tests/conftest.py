@@ -17,7 +17,13 @@ from aae_lib import data, store
 from aae_lib.book import Project
 from aae_lib.errors import UserError
 
-LONGEST = ("test_notebooks.py", "test_engine.py", "test_training.py", "test_book.py")
+LONGEST = (
+    "test_notebooks.py",
+    "test_engine.py",
+    "test_training.py",
+    "test_book.py",
+    "test_cells.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
