@@ -352,7 +352,7 @@ def error_along_training(
     chapter's results file does: a thin line per seed, and the mean of several, with a band of ± one standard deviation
     from three on: of two it would lie around values that neither has.
     `reference[setting]` maps epochs to the paper's values, drawn as open markers in the setting's
-    colour with the number beside them.
+    colour with the number beside them. Both axes are logarithmic, but for the values' where one of them is 0.
 
     Raises UserError for lists of unequal length, no points, or values that are negative or not
     finite.
@@ -403,7 +403,9 @@ def error_along_training(
         marker = open_marker if points else {}
         line = {"color": colour, "ls": dash if curves else "", "lw": 1.8}
         legend.append(Line2D([], [], label=name, **line, **marker))
-    axes.set(xscale="log", yscale="log", xlabel="epochs", ylabel=f"{quantity} (%)")
+    zero = any(0 in run[quantity] for runs in series.values() for run in runs.values())
+    yscale = "linear" if zero else "log"
+    axes.set(xscale="log", yscale=yscale, xlabel="epochs", ylabel=f"{quantity} (%)")
     first = min((run["epoch"][0] for runs in series.values() for run in runs.values()), default=1)
     named = any(epoch <= 1 for points in reference.values() for epoch in points)  # on its left
     axes.set_xlim((0.45 if named else 0.8) * min(1, first), axes.get_xlim()[1] * 1.3)
@@ -411,7 +413,7 @@ def error_along_training(
         low, high = axis.get_view_interval()
         subs = (1, 2, 5) if high > 15 * low else (1, 2, 3, 4, 5, 7)
         axis.set_major_locator(LogLocator(subs=subs, numticks=20))
-        if axis is axes.yaxis and high < 3 * low:
+        if axis is axes.yaxis and (zero or high < 3 * low):
             axis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
