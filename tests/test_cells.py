@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib
 import nbformat
+import numpy as np
 import pytest
 from materials import write_digits
 
@@ -151,3 +152,15 @@ def test_without_training_a_chapter_shows_what_was_published(
         assert told["values"] == pytest.approx(published["claims"][claim]["values"])
         assert told["epochs"] == published["claims"][claim]["epochs"]
     assert shown["claims"] or chapter.startswith("10")
+
+
+@pytest.mark.parametrize("chapter", ["04_label_information", "06_supervised", "08_clustering"])
+def test_colour_images_of_two_classes_take_mnist_s_place(chapter: str, tmp_path: Path):
+    labels, generator = np.arange(600) % 2, np.random.default_rng(0)
+    stripes = np.arange(14)[:, None, None] // (2 + 2 * labels[:, None, None, None]) % 2
+    images = 255 * stripes * generator.uniform(0.5, 1, (600, 14, 12, 3))
+    split = np.repeat([0, 1, 2], 200)
+    np.savez(tmp_path / "own.npz", images=images.astype(np.uint8), labels=labels, split=split)
+    execute(chapter, source_of(chapter).cells, data=str(tmp_path / "own.npz"))
+    (path,) = (store.build_root() / "results" / "smoke").glob("*.json")
+    assert json.loads(path.read_bytes())["claims"]
