@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot
 
 from aae_lib.config import Experiment, labels_code
 from aae_lib.draws import Source, normal
+from aae_lib.errors import UserError
 from aae_lib.networks import discriminator, dropout, head, initialise, perceptron
 from aae_lib.priors import Categorical
 
@@ -23,6 +24,7 @@ class AdversarialAutoencoder(nn.Module):
     """Encoder, decoder and discriminators of one experiment. Paper: §2, Fig 1, 3, 6, 8, 10.
 
     `pixels` is the size of an image, `classes` the number of labels. Weights are drawn with `generator`.
+    Raises UserError for a code that is called as torch calls something of its own.
     """
 
     def __init__(self, experiment: Experiment, pixels: int, classes: int, generator: Generator):
@@ -41,6 +43,10 @@ class AdversarialAutoencoder(nn.Module):
         self.encoder = perceptron([pixels + noise, *trunk], batch_norm=in_encoder, norm_after=after)
         self.heads = nn.ModuleDict()
         for code in e.codes:
+            if hasattr(
+                self.heads, code.name
+            ):  # such as "keys" and "type", which torch would not take
+                raise UserError(f"{e.name}: a code cannot be called '{code.name}' in torch.")
             outputs = code.prior.dim * (2 if self._is_gaussian(code.name) else 1)
             self.heads[code.name] = head(
                 e.hidden, outputs, batch_norm=in_heads, learned=e.batch_norm_learned

@@ -16,6 +16,7 @@ from aae_lib.baselines.vae import VariationalAutoencoder, kl_divergence
 from aae_lib.config import Code, Experiment, Rates
 from aae_lib.draws import Recorder, Request
 from aae_lib.engine import STEPS
+from aae_lib.errors import UserError
 from aae_lib.experiments import by_name
 from aae_lib.model import AdversarialAutoencoder, half_squared_error, head_repulsion
 from aae_lib.networks import Output
@@ -209,6 +210,13 @@ def test_temperature_divides_the_logits_of_the_categorical_code_alone() -> None:
     assert torch.allclose(sharp.encode(x)["y"], (2 * plain.encode_logits(x)["y"]).softmax(1))
     assert torch.equal(sharp.encode_logits(x)["y"], 2 * plain.encode_logits(x)["y"])
     assert torch.equal(sharp.encode(x)["z"], plain.encode(x)["z"])
+
+
+@pytest.mark.parametrize("name", ["keys", "type", "training"])
+def test_a_name_that_torch_keeps_for_itself_is_refused(name: str) -> None:
+    codes = (*by_name("mnist_100").codes, Code(name, Gaussian(2)))
+    with pytest.raises(UserError, match=f"a code cannot be called '{name}'"):
+        build("mnist_100", codes=codes)
 
 
 def test_temperature_is_of_every_categorical_code() -> None:
