@@ -45,15 +45,14 @@ def source_of(chapter: str) -> Source:
     return Source(parameters, cells, exercises)
 
 
-def execute(chapter: str, codes: list[str], **given: Any) -> dict[str, Any]:
-    """The names that there are after `codes`, which follow a chapter's parameters with the values `given`."""
+def execute(chapter: str, codes: list[str], **given: Any) -> None:
+    """Run `codes` after a chapter's parameters with the values `given`."""
     namespace: dict[str, Any] = {"display": lambda *_: None}  # which a kernel has
     exec(source_of(chapter).parameters, namespace)
     namespace |= {"profile": "smoke"} | given
     with matplotlib.rc_context():
         for code in codes:
             exec(compile(code, f"<{chapter}>", "exec"), namespace)
-    return namespace
 
 
 @pytest.fixture(autouse=True)
