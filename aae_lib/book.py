@@ -552,10 +552,10 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _again(chapter: str, parameters: Mapping[str, Any]) -> str:
-    """The end of a message: the command that executes `chapter` with these parameters again."""
+    """The end of a message: the command that executes `chapter` with these parameters again. None is a default."""
     given = {"profile": "quick"} | dict(parameters)
     command = ["run", chapter, "--profile", given.pop("profile"), "--seed", given.pop("seed", 0)]
-    usual = {"replicates": None, "device": "auto", "data": "mnist", "allow_cpu": False}
+    usual = {"device": "auto", "data": "mnist", "allow_cpu": False}
     for name, value in given.items():
         if value is not None and value != usual.get(name):
             command += ["-p", name, value]

@@ -43,9 +43,7 @@ class AdversarialAutoencoder(nn.Module):
         self.encoder = perceptron([pixels + noise, *trunk], batch_norm=in_encoder, norm_after=after)
         self.heads = nn.ModuleDict()
         for code in e.codes:
-            if hasattr(
-                self.heads, code.name
-            ):  # such as "keys" and "type", which torch would not take
+            if hasattr(self.heads, code.name):  # "keys", "type": torch would not take it
                 raise UserError(f"{e.name}: a code cannot be called '{code.name}' in torch.")
             outputs = code.prior.dim * (2 if self._is_gaussian(code.name) else 1)
             self.heads[code.name] = head(
