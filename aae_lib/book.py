@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from aae_lib import claims, pages, store
 from aae_lib.config import MOST_SEEDS, PROFILES, checked_epochs, profile
-from aae_lib.errors import UNREADABLE, Stopped, UserError, exit_code, on_sigterm, suggest
+from aae_lib.errors import UNREADABLE, Parser, Stopped, UserError, exit_code, on_sigterm, suggest
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -192,9 +192,8 @@ def run(project: Project, chapter: str, given: dict[str, Any]) -> Path:
                 running,
                 parameters={name: parameters[name] for name in given},
                 kernel_name="python3",
-                extra_arguments=[
-                    "--log-level=ERROR"
-                ],  # no warning of the kernel's plain local sockets
+                # no warning of the kernel's plain local sockets
+                extra_arguments=["--log-level=ERROR"],
                 cwd=project.root,
                 stdout_file=output,
                 stderr_file=output,
@@ -929,7 +928,7 @@ def with_results(text: str, block: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code, 1 for a chapter that failed, others as `errors.exit_code` has them."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m aae_lib.book",
         description="Execute chapters, build the book, publish the evidence.",
         epilog="'make book' runs and builds, after training what is missing.",

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from aae_lib import __version__, claims, data, mat, store
 from aae_lib.config import MOST_SEEDS, PROFILES, profile
-from aae_lib.errors import UserError, exit_code
+from aae_lib.errors import Parser, UserError, exit_code
 from aae_lib.experiments import EXPERIMENTS, by_name
 
 FETCHED = {"mnist": data.fetch, "svhn": mat.fetch_svhn}
@@ -25,13 +25,6 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code("aae", lambda: options.command(options), interrupted)
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors that point to the help."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(2, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = Parser(
@@ -41,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         "'make book' trains their models, executes them and builds the book.",
     )
     parser.add_argument("--version", action="version", version=f"aae {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fetch = commands.add_parser(
         "fetch",

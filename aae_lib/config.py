@@ -69,9 +69,8 @@ class Rates:
 
     learning_rate: float
     momentum: float
-    optimiser: Literal["sgd", "adam"] = (
-        "sgd"  # A.2.1: "gradient descent with momentum" for all costs
-    )
+    # A.2.1: "gradient descent with momentum" for all costs
+    optimiser: Literal["sgd", "adam"] = "sgd"
 
     def __post_init__(self) -> None:
         """Refuse what would not descend. Raises UserError that names the field."""
@@ -107,9 +106,8 @@ class Experiment:
     output: Literal["sigmoid", "linear"] = "sigmoid"  # "sigmoid is better for sample visualization"
     # A.1 for faces, A.2.2: pixels less their mean over the training images, divided by their standard deviation there
     standardise: bool = False
-    batch_norm: Literal["none", "hidden", "encoder", "autoencoder"] = (
-        "none"  # "did not help" on MNIST (A.2.1); "hidden": in the encoder, but not in its heads
-    )
+    # "did not help" on MNIST (A.2.1); "hidden": in the encoder, but not in its heads
+    batch_norm: Literal["none", "hidden", "encoder", "autoencoder"] = "none"
     batch_norm_after: bool = False  # after the ReLU in place of before it; the paper does not say
     # Whether batch norm in the heads learns a scale and a shift for each number; the paper does not say (chapter 08)
     batch_norm_learned: bool = True
@@ -133,9 +131,8 @@ class Experiment:
     supervised: Rates | None = None  # A.2.1: Rates(0.1, 0.9)
     # Weight of KL(mean of q(y|x) over the mini-batch ‖ uniform) in the encoder's adversarial cost; the paper has none
     balance: float = 0.0
-    likelihood: Literal["gaussian", "bernoulli"] = (
-        "gaussian"  # half the squared error, or the VAE's choice
-    )
+    # half the squared error, or the VAE's choice
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
 
     # Regularisers of the input and, for the baseline network, of the hidden layers
     input_noise: float = 0.0
@@ -232,7 +229,7 @@ class Experiment:
                 self.labelled_share is not None
                 and (
                     not 0 < round(self.labelled_share * self.batch_size) < self.batch_size
-                    or self.labels in (None, 0, 1.0, "all")
+                    or self.labels in (None, 1.0, "all")
                 )
             ),
             "combine='sum' needs two codes, a categorical y and a z, and a reconstruction": (
@@ -298,9 +295,14 @@ class Experiment:
                     or self.discriminator_noise > 0
                     or self.decoder_label
                     or self.discriminator_label
+                    or self.labels is not None
                 )
             ),
-            "a GAN's output is a sigmoid": self.method == "gan" and self.output != "sigmoid",
+            "a GAN's and a GMMN's output is a sigmoid": self.method in ("gan", "gmmn")
+            and self.output != "sigmoid",
+            "a GMMN has no batch norm": self.method == "gmmn" and self.batch_norm != "none",
+            "discriminator_label needs an adversary": self.discriminator_label
+            and self.adversarial is None,
             "matching and pretraining are of a GMMN": self.method != "gmmn"
             and (self.matching or self.pretraining),
             "there is no cost to lower: give rates": not (

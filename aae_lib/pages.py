@@ -76,6 +76,7 @@ def scorecard(columns: Mapping[str, Sequence[claims.Row]], chapters: str) -> dic
     As `claims.html_table`; `chapters` is where the chapters' pages lie as seen from the page that shows it.
     """
     tables = {}
+    kinds = {"s": "Section ", "fig": "Figure ", "table": "Table ", "a": "Appendix A."}
     places = dict.fromkeys(row.id.split(".")[0] for row in next(iter(columns.values())))
     for name in places:
         part = {
@@ -83,10 +84,7 @@ def scorecard(columns: Mapping[str, Sequence[claims.Row]], chapters: str) -> dic
             for title, column in columns.items()
         }
         kind, number = re.fullmatch("([a-z]+)([0-9]+)", name).groups()
-        title = {"s": "Section ", "fig": "Figure ", "table": "Table ", "a": "Appendix A."}[
-            kind
-        ] + number
-        tables[title] = claims.html_table(part, chapters)
+        tables[kinds[kind] + number] = claims.html_table(part, chapters)
     return tables
 
 

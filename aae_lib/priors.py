@@ -47,11 +47,9 @@ class Uniform:
     dim: int
 
     def sample(self, n: int, source: Source, label: Tensor | None = None) -> Tensor:
-        """(n, dim) draws; a cube has no parts, so `label` must be None."""
+        """(n, dim) draws; `label` plays no part, since the prior has no components."""
         from aae_lib.draws import uniform
 
-        if label is not None:
-            raise ValueError("a uniform distribution has no part for each label")
         return 2 * uniform(source, n, self.dim) - 1
 
 

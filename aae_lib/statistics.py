@@ -22,9 +22,8 @@ class EnergyDistance:
     """Energy distance of two samples, and what it would be if both came from one distribution."""
 
     value: float
-    band: tuple[
-        float, float
-    ]  # 2.5 % and 97.5 % points over random relabellings of the pooled sample
+    # 2.5 % and 97.5 % points over random relabellings of the pooled sample
+    band: tuple[float, float]
 
 
 def energy_distance(
@@ -52,15 +51,15 @@ def energy_distance(
     return EnergyDistance(float(values[0]), (float(low), float(high)))
 
 
-def covering_radius(prior: Prior, n: int, generator: Generator, share: float = 0.01) -> float:
-    """The radius at which `n` draws of `prior` leave `share` of its own mass further away than that.
+def covering_radius(prior: Prior, n: int, generator: Generator) -> float:
+    """The radius at which `n` draws of `prior` leave 1 % of its own mass further away than that.
 
-    A scale for `uncovered_mass` that the prior sets, not the eye: codes that match the prior leave about `share`.
+    A scale for `uncovered_mass` that the prior sets, not the eye: codes that match the prior leave about 1 %.
     """
     distances, _ = scipy.spatial.KDTree(prior.sample(n, generator).numpy()).query(
         prior.sample(n, generator).numpy()
     )
-    return float(np.quantile(distances, 1 - share))
+    return float(np.quantile(distances, 0.99))
 
 
 def uncovered_mass(codes: Tensor, prior: Prior, radius: float, generator: Generator) -> float:
@@ -106,12 +105,12 @@ def expected_discriminator_loss(logits: Tensor, p: Tensor, q: Tensor, dx: float)
     return float((p * softplus(-logits) + q * softplus(logits)).sum() * dx)
 
 
-def position_on_roll(codes: Tensor, roll: SwissRoll, steps: int = 20_000) -> Tensor:
+def position_on_roll(codes: Tensor, roll: SwissRoll) -> Tensor:
     """u in [0, 1] of the point of the roll's axis nearest to each code (n, 2), shape (n,). Paper: Fig 4c.
 
     Found among points at equal steps of √u: at 20 000 of them, at most 0.002 apart.
     """
-    u = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 2
+    u = torch.linspace(0, 1, 20_001, dtype=torch.float64) ** 2
     _, nearest = scipy.spatial.KDTree(roll.mean(u).numpy()).query(codes.numpy())
     return u[nearest]
 
@@ -350,10 +349,11 @@ def neighbour_error(points: np.ndarray, labels: np.ndarray, neighbours: int = 10
 
     Of labels (n,) with equally many votes the smallest is taken. The labels play no part in placing the points.
     """
-    from sklearn.neighbors import NearestNeighbors
+    from sklearn.neighbors import KNeighborsClassifier
 
-    search = NearestNeighbors(n_neighbors=neighbours).fit(points)
-    votes = scipy.stats.mode(labels[search.kneighbors(return_distance=False)], axis=1).mode
+    votes = (
+        KNeighborsClassifier(neighbours).fit(points, labels).predict(None)
+    )  # themselves left out
     return 100 * float((votes != labels).mean())
 
 

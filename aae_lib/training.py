@@ -12,8 +12,9 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -64,9 +65,8 @@ class Run:
     seed: int
     epochs: float  # a whole number, or a share of the first epoch
     model: Model
-    history: dict[
-        str, list[float]
-    ]  # one value for each epoch (of its stage); "epoch" itself counts from 1
+    # One value for each epoch (of its stage); "epoch" itself counts from 1, or is a share of the first
+    history: dict[str, list[float]]
     provenance: dict[str, Any]
 
 
@@ -123,11 +123,9 @@ def fit_replicates(
     lost: dict[int, str] = {}  # seeds that diverged, with what is to be said of them
     while waiting := [seed for seed in dict.fromkeys(seeds) if seed not in {**done, **lost}]:
         group = waiting if together else waiting[:1]
+        replicas = [_replica(experiment, dataset, seed, target, bfloat16) for seed in group]
         try:
-            done |= _finished(
-                [_replica(experiment, dataset, seed, target, bfloat16) for seed in group],
-                *(dataset, epochs, quiet, checkpoint_seconds),
-            )
+            done |= _finished(replicas, dataset, epochs, quiet, checkpoint_seconds)
         except Diverged as error:
             lost |= dict.fromkeys(error.seeds, str(error))
             if len(waiting) > len(error.seeds):
@@ -242,7 +240,9 @@ def _train(
     bar = tqdm(
         total=last * updates, initial=done * updates + first_step, disable=quiet, unit="step"
     )
-    with bar, _asked_to_stop() as asked:
+    # A scheduler that wants its machine back sends SIGTERM, and waits a little.
+    asked: list[int] = []  # empty until then
+    with bar, on_sigterm(lambda number, _: asked.append(number)):
         for epoch in range(done + 1, last + 1):
             bar.set_description(f"{name} epoch {epoch}/{epochs:g}")
             program.start(epoch)
@@ -251,12 +251,12 @@ def _train(
             for _ in range(first_step, updates):
                 program.advance()
                 bar.update()
-                if asked() or time.monotonic() - saved > checkpoint_seconds:
+                if asked or time.monotonic() - saved > checkpoint_seconds:
                     account()
                     if epochs >= 1:  # a share of an epoch begins again
                         _save_within(replicas, program)
                     saved = time.monotonic()
-                    if asked():
+                    if asked:
                         raise Stopped(
                             f"{name} was stopped in epoch {epoch}; the same command goes on."
                         )
@@ -278,7 +278,7 @@ def _train(
                 raise _divergence(experiment, epoch, diverged)
             now = {k: fmean(run.history[k][-1] for run in runs) for k in runs[0].history}
             bar.set_postfix({k: f"{v:.3g}" for k, v in now.items() if k != "epoch"})
-        if asked():  # after the last step: what comes after this run must not begin
+        if asked:  # after the last step: what comes after this run must not begin
             raise Stopped(f"{name} is done and was asked to stop; the same command goes on.")
 
 
@@ -346,15 +346,10 @@ def evaluate(model: Model, images: Images) -> dict[str, float]:
 
 
 @torch.no_grad()
-def codes_of(
-    model: Model,
-    pixels: Tensor,
-    generator: Generator | None = None,
-    block: int = 1000,
-) -> dict[str, Tensor]:
+def codes_of(model: Model, pixels: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
     """Codes, by name, of uint8 images (n, pixels), computed in blocks; a sample where a generator is given."""
     model.eval()
-    blocks = [model.encode(scale(part), generator) for part in pixels.split(block)]
+    blocks = [model.encode(scale(part), generator) for part in pixels.split(1000)]
     return {name: torch.cat([codes[name] for codes in blocks]) for name in blocks[0]}
 
 
@@ -362,14 +357,6 @@ def _record(run: Run, epoch: float, values: dict[str, float]) -> None:
     for name, value in {"epoch": epoch, **values}.items():
         run.history.setdefault(name, []).append(value)
     run.epochs = epoch
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM has come since. A scheduler that wants its machine back sends it, and waits a little."""
-    received: list[bool] = []
-    with on_sigterm(lambda *_: received.append(True)):
-        yield lambda: bool(received)
 
 
 def _contents(replica: Replica) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -461,9 +448,7 @@ def _loaded(replica: Replica, path: Path, epoch: float, report: bool) -> bool:
         if report:
             print(f"warning: {error} It is made again.", file=sys.stderr)
         return False
-    parts: dict[str, dict[str, Tensor]] = {
-        p: {} for p in ("model", "optimiser", "average", "standing")
-    }
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in tensors.items():
         part, name = key.split("/", 1)
         parts[part][name] = tensor
@@ -493,9 +478,8 @@ def _made_ready(device: str) -> torch.device:
     target = torch.device(device)
     if target.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True  # the GPU's fast products
-        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = (
-            False  # their sums: float32
-        )
+        # of those in bfloat16 too, the sums are float32
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return target
 
 

@@ -217,11 +217,11 @@ def test_a_failed_chapter_gives_exit_code_1(project: Project, monkeypatch, capsy
 
 WAITING = """\
 from pathlib import Path
-from aae_lib.errors import Stopped
-from aae_lib.training import _asked_to_stop
-with _asked_to_stop() as asked:  # as a training does
+from aae_lib.errors import Stopped, on_sigterm
+asked = []
+with on_sigterm(lambda number, _: asked.append(number)):  # as a training does
     Path("here").write_text("x")
-    while not asked():
+    while not asked:
         pass
 Path("left").touch()  # as a checkpoint
 raise Stopped("as a training that was asked to stop")
@@ -232,9 +232,7 @@ raise Stopped("as a training that was asked to stop")
     "cell",
     [
         WAITING,
-        WAITING.replace("_asked_to_stop() as asked", "open('/dev/null')").replace(
-            "asked()", "False"
-        ),
+        WAITING.replace("on_sigterm(lambda number, _: asked.append(number))", "open('/dev/null')"),
     ],
 )
 def test_a_chapter_at_sigterm_lets_its_training_leave_a_checkpoint_and_can_be_sent_again(

@@ -212,7 +212,10 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("table1_gmmn", {"reconstruction": None}, "pretraining if it has an autoencoder"),
         ("table1_gmmn", {"matching_layers": ()}, "matching rates and layers"),
         ("table1_gmmn", {"matching": None}, "matching rates and layers"),
-        ("table1_gan", {"output": "linear"}, "a GAN's output is a sigmoid"),
+        ("table1_gan", {"output": "linear"}, "a GAN's and a GMMN's output is a sigmoid"),
+        ("table1_gmmn", {"output": "linear", "likelihood": "gaussian"}, "a GMMN's output is"),
+        ("table1_gmmn", {"batch_norm": "hidden"}, "a GMMN has no batch norm"),
+        ("fig2_vae_gaussian", {"discriminator_label": True}, "label needs an adversary"),
         *(
             (
                 name,
@@ -224,6 +227,7 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
                 ("posterior", "gaussian"),
                 ("input_noise", 0.3),
                 ("decoder_label", True),
+                ("labels", 100),
             )
         ),
         ("table1_gan", {"discriminator_noise": 0.3}, "no noise but dropout"),

