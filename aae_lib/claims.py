@@ -76,6 +76,18 @@ class Claim:
     run: bool = True
     reason: str | None = None
 
+    @property
+    def aim(self) -> float:
+        """What its band is drawn around: the paper's number, where it prints one.
+
+        Else the middle of a band near a value, or the end that is further from `wrong`: a limit and no target.
+        """
+        if self.reported is not None:
+            return self.reported
+        if self.direction == "near":
+            return sum(self.band) / 2
+        return max(self.band, key=lambda end: abs(end - self.wrong))
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -727,10 +727,8 @@ def _in_short(row: Row) -> str:
 
 
 def _distance(claim: Claim, value: float) -> float:
-    """How far `value` is on the way from what the paper reports (0) to the plainly wrong value (1)."""
-    best = max(claim.band, key=lambda end: abs(end - claim.wrong))
-    start = best if claim.reported is None else claim.reported
-    return (value - start) / (claim.wrong - start)
+    """How far `value` is on the way from what the claim aims at (0) to the plainly wrong value (1)."""
+    return (value - claim.aim) / (claim.wrong - claim.aim)
 
 
 def architecture(experiment: Experiment, *, pixels: int = 784, classes: int = 10) -> Figure:

@@ -58,7 +58,7 @@ class GaussianMixture:
     """A flower of `parts` equally likely 2-D Gaussians. Paper: §2.1, Fig 2b, given as a picture only.
 
     Component i lies at `radius` in the direction 2πi/parts and is stretched along that direction. The
-    numbers are an assumption that follows the picture and every public reproduction.
+    numbers are an assumption that follows the picture and most public reproductions (some have 0.1 across).
     """
 
     parts: int = 10

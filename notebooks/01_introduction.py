@@ -128,7 +128,7 @@ figures.architecture(
 # Each follows one section of the paper, in one order: the idea with its equations; the few lines of the library that it comes to, printed from the library itself; training, and what its curves should look like; the paper's figure or table; at least one experiment that it lacks; the
 # paper's numbers beside ours, with a verdict by machine; a numbered list of everything that differs from the paper or that it leaves open; exercises.
 #
-# Numbers in tables, figures and verdicts, and most in the text, are of the run that made the page; paragraphs on what the published run misses, the deviations and solutions of exercises also quote earlier runs and trials, by hand. Cells that only draw are folded. Every chapter is a notebook: [run it again](../how_to_rerun.md), change a cell, and see what happens.
+# Numbers in tables, figures and verdicts, and most in the text, are of the run that made the page; two tables of trials (in chapters 8 and 10), paragraphs on what the published run misses, the deviations and solutions of exercises also quote earlier runs and trials, by hand. Cells that only draw are folded. Every chapter is a notebook: [run it again](../how_to_rerun.md), change a cell, and see what happens.
 
 # %% [markdown]
 # ## The idea: a game, and what it is worth
@@ -499,7 +499,7 @@ pd.DataFrame(
 # 1. **The toy is ours: the paper has no experiment here.** Effect: none on any number of the paper.
 # 2. **The generator's cost: the paper is ambiguous.** Its formula has $\log(1 - D(G))$, its text "fool the discriminator". This book lowers $-\log D(G)$, here and in every chapter. Effect: the ablation above.
 # 3. **Steps and rates: the paper is silent.** One step of each stage in turn. The discriminator has the rates of A.2.1 (0.1, momentum 0.1); the generator of this toy goes at three tenths of that. In the later chapters both go at one rate, in most of them at A.2.1's 0.1. Effect: the first exercise.
-# 4. **Initial weights.** N(0, 0.2²), not the N(0, 0.01²) of A.1, which is meant for networks with hundreds of inputs: in one with a single input hardly a signal gets through. Effect: change the 0.2 in `network`, run on, and see when the game begins.
+# 4. **Initial weights.** N(0, 0.2²), not the N(0, 0.01²) that A.1 gives for layers of 1000 units: through 64, from a single input, hardly a signal gets. Effect: change the 0.2 in `network`, run on, and see when the game begins.
 
 # %% [markdown]
 # ## Exercises

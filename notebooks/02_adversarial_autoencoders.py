@@ -349,7 +349,7 @@ figures.codes(
 chapter.against_the_paper("fig2.")
 
 # %% [markdown]
-# *Holes, Gaussian prior.* Where this ratio is no smaller than 0.8, look at its two parts in the table under *The pictures as numbers*: in the published run neither model leaves holes to speak of. 1.35 % of the prior's mass is uncovered by the AAE's codes and 1.62 % by the VAE's, where draws of the prior itself leave 1 %. Those are 135 and 162 of 10 000 draws: were the two independent, their difference would be less than two standard errors. "Ahead" is said of this seed.
+# *Holes, Gaussian prior.* Where this ratio is no smaller than 0.8, look at its two parts in the table under *The pictures as numbers*: in the published run neither model leaves holes to speak of. 1.35 % of the prior's mass is uncovered by the AAE's codes and 1.62 % by the VAE's, where draws of the prior itself leave 1 %. Those are 135 and 162 of the same 10 000 draws, so the standard error of their difference is the root of how many only one of the two leaves uncovered. That was not kept: it is 17 if they share none and 10 if they share a hundred, and the difference is 27. "Ahead" is said of this seed.
 # The walk of Fig 2e is drawn and not measured.
 #
 # *What the four "reproduced" rest on.* One seed of each model, and an AAE whose rates were chosen by the energy distance itself, on validation codes (point 1), beside a VAE at its usual ones (point 4). In the published run's ablation the AAE with A.2.1's rate of the reconstruction lies 3.4 times *as far* from the Gaussian as the VAE, and the one with constant rates 8.3 times as far from the mixture.

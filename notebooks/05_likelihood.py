@@ -221,8 +221,8 @@ first = runs["AAE"][0]
 chapter.record("fig5.mnist.copy", copy, epochs=first.epochs, of_epochs=first.experiment.epochs)
 
 # %% [markdown]
-# Below them, the same of two copiers. One gives training images as they are. The other shifts each by two pixels, and passes: the test finds copies to the pixel and no others, as Theis et al. {cite}`theis2016note` warn. What clears the AAE of copying is not this
-# distance alone but what its decoder does between codes, where images change smoothly into one another (chapter 2, Fig 2e).
+# Below them, the same of two copiers. One gives training images as they are. The other shifts each by two pixels, and passes: the test finds copies to the pixel and no others, as Theis et al. {cite}`theis2016note` warn. So this
+# distance alone does not clear the AAE of copying. In the film above images change smoothly into one another, as those of a mere list would not; but whether an image is one of training, shifted or bent, neither of the two measures.
 
 # %% tags=["hide-input"]
 copied = evenly(chapter.dataset.train.images)

@@ -315,7 +315,7 @@ else:
     picture = figures.notice(absent)
 picture
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies of house numbers: each in the style of one image. {glue:text}`house-numbers-shown` Framed: a test image of each class. To its right: its own code with every label. What to see: whether a neighbour that stands at the edge of the framed image stands there under all ten labels. Where all images of a row are alike, the decoder does not look at the label yet.", "name": "fig-analogies-svhn"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Analogies of house numbers: each in the style of one image. {glue:text}`house-numbers-shown` Framed: a test image of each class. To its right: its own code with every label. What to see: whether a neighbour that stands at the edge of the framed image stands there under every label. Where all images of a row are alike, the decoder does not look at the label yet.", "name": "fig-analogies-svhn"}}
 if street:
     _, examples = np.unique(street.test.labels, return_index=True)
     originals = street.test.images[examples][:, None] / 255
@@ -335,7 +335,7 @@ else:
 picture
 
 # %% [markdown]
-# The authors show a film of this model, too: one code wanders through the prior, with all ten labels at once. Its caption says what to see in a model that heeds the label. Where the rows of {numref}`fig-styles-svhn` are alike, as in the published run, the film shows one image ten times: it changes with the code, and is no digit that was asked for.
+# The authors show a film of this model, too: one code wanders through the prior, with all ten labels at once. Its caption says what to see in a model that heeds the label. Where the rows of {numref}`fig-styles-svhn` are alike, as in the published run, the film shows one image once for each label: it changes with the code, and is no digit that was asked for.
 
 # %% tags=["hide-input"]
 if street:
@@ -530,7 +530,7 @@ figures.sheet(
 #
 # If the label stays in the code because there is room for it and no cost against it, either remedy leaves less of it there, and the decoder heeds the one that it is given. What that costs stands in the first column of the table. It is measured as in the ablation, with probes trained and scored on halves of the validation images, so that its first row differs a little from the table of probes above. (On the quick profile both are trained for a tenth of an epoch, and nothing can be seen yet.)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 6 with one arrow more: the label reaches the discriminator, too. What to see: it judges each code, or draw of the prior, together with a label. (Its eleventh class is that of \u00a72.3 for images without a label; here all have one.)", "name": "fig-architecture-told"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Figure 6 with one arrow more: the label reaches the discriminator, too. What to see: it judges each code, or draw of the prior, together with a label. (Its last class is that of \u00a72.3 for images without a label; here all have one.)", "name": "fig-architecture-told"}}
 told = changed(experiment, "fig7_mnist_told", discriminator_label=True, labels="all")
 figures.architecture(told, pixels=chapter.dataset.dim, classes=classes)
 

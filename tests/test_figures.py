@@ -774,7 +774,16 @@ def test_a_scorecard_without_any_result_still_draws_the_bands():
     assert len(figure.axes[0].patches) >= len(rows)
 
 
-def test_the_scorecard_puts_the_better_end_of_a_band_at_0():
-    (claim,) = [claim for claim in claims.load() if claim.id == "fig4.mixture.accuracy"]
-    assert figures._distance(claim, claim.band[1]) == 0
+@pytest.mark.parametrize(
+    ("name", "aim"),
+    [
+        ("a2.mnist-100.epoch-50", 3.4),  # the paper's number
+        ("fig4.mixture.accuracy", 99.0),  # the better end of the band
+        ("fig5.mnist.copy", 1.0),  # of a band near a value, its middle
+    ],
+)
+def test_the_scorecard_puts_what_a_claim_aims_at_at_0(name: str, aim: float):
+    (claim,) = [claim for claim in claims.load() if claim.id == name]
+    assert claim.aim == aim
+    assert figures._distance(claim, aim) == 0
     assert figures._distance(claim, claim.wrong) == 1
