@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +152,34 @@ def test_numbers_of_the_paper_that_chapters_draw_are_the_ledger_s():
         c: LEDGER[f"table3.clusters-{c}.aae"] for c in ("16", "30")
     }
     assert written("09", "reported") == {panel: LEDGER[f"fig11.{panel}"] for panel in "abcd"}
+
+
+AN_OLDER_COST = pytest.mark.xfail(
+    strict=True,
+    reason="chapter 3 was executed before products in bfloat16 kept the distances of `gmmn.matching_cost` in single "
+    "precision, in which the chapter computes anyhow: executed anew, it prints today's, and this line goes",
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=AN_OLDER_COST if path.stem.startswith("03") else (), id=path.stem)
+        for path in sorted((REPOSITORY / "book" / "chapters").glob("*.ipynb"))
+    ],
+)
+def test_the_code_that_a_published_page_prints_is_the_library_s(path: Path):
+    """Where a printed function has to change, its chapter is executed anew."""
+    names, printed = {}, 0
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            imports = [
+                n for n in ast.parse(text).body if isinstance(n, ast.Import | ast.ImportFrom)
+            ]
+            exec(compile(ast.Module(imports, []), path.name, "exec"), names)
+        if text.startswith("source("):
+            (output,) = cell["outputs"]
+            assert "".join(output["data"]["text/markdown"]) == eval(text, names).data
+            printed += 1
+    assert printed
