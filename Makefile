@@ -14,6 +14,8 @@ DATA       ?= mnist
 ALLOW_CPU  ?=
 # All seeds of an experiment in one job where there is a GPU, which one seed alone does not fill.
 TOGETHER   ?= $(if $(shell command -v nvidia-smi),1)
+# Cores of each job; half of all where nothing is said, so that two run side by side.
+THREADS    ?=
 BUILD      := $(or $(AAE_BUILD),_build)
 
 RUN       := $(VENV)/bin/python
@@ -30,7 +32,7 @@ export PRE_COMMIT_HOME       := $(CACHE)/pre-commit
 .PHONY: help setup tools data book chapter lab published publish test bench faults slurm sweep audit lint lock sync clean
 
 help: ## list every target
-	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
+	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)] [SEED=$(SEED)] [REPLICATES=n] [THREADS=n] [DATA=$(DATA)] [VENV=$(VENV)] [PYTHON=$(PYTHON)]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED) ## make .venv with the exact packages of constraints.txt
@@ -44,7 +46,7 @@ book: setup ## train what is missing, execute the chapters, build the book
 	@start=$$(date +%s); $(RUN) -m snakemake --snakefile Snakefile --directory "$(BUILD)/snakemake" \
 		--runtime-source-cache-path "$(CACHE)/snakemake" \
 		--cores $(CORES) --rerun-incomplete --nolock --quiet all \
-		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data="$(DATA)" together=$(TOGETHER) \
+		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data="$(DATA)" threads=$(THREADS) together=$(TOGETHER) \
 		allow_cpu=$(ALLOW_CPU) && \
 		took=$$(($$(date +%s) - start)) && echo "Total time:    $$((took / 60)) min $$((took % 60)) s"
 

@@ -54,7 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train replicates of one experiment into the run store ($AAE_RUNS, default _build/runs).\n"
         "A run that is there is loaded; one that stopped half-way goes on from its last checkpoint, to the\n"
-        "same weights. A longer profile continues a shorter one of whole epochs.\n\nExperiments:\n"
+        "same weights (on a GPU, up to rounding). A longer profile continues a shorter one of whole epochs.\n\n"
+        "Experiments:\n"
         + "\n".join(f"  {e.name:18} {e.paper}" for e in EXPERIMENTS.values())
         + "\n\nProfiles:\n"
         + "\n".join(f"  {p.name:18} {p.purpose}" for p in PROFILES.values()),
@@ -216,6 +217,11 @@ def _doctor(options: argparse.Namespace) -> None:
         "device",
         f"{device}: {hardware['accelerator'] or hardware['processor']}, {hardware['cores']} cores",
     )
+    if (options.device, device) == ("auto", "cpu") and shutil.which("nvidia-smi"):
+        line(
+            "",
+            "nvidia-smi is here, but PyTorch finds no GPU that it can use: is the driver too old for its CUDA?",
+        )
     print("\nWhat each profile would take here (timed on a few steps, evaluation aside):\n")
     columns = [p for p in PROFILES.values() if p.name != "smoke"]
     print(f"{'experiment':18} {'one epoch':>10} " + " ".join(f"{p.name:>12}" for p in columns))

@@ -28,7 +28,7 @@ from aae_lib import store
 from aae_lib.data import digest_of
 from aae_lib.draws import seed_of
 from aae_lib.errors import UserError
-from aae_lib.training import CHECKPOINT_SECONDS, Run, choose_device
+from aae_lib.training import CHECKPOINT_SECONDS, Run, choose_device, made_ready
 
 SIGMAS = tuple(torch.logspace(-1, 0, 10, dtype=torch.float64).tolist())
 """The grid that σ is chosen from, on validation images: that of the GAN paper's code, whose protocol §3 follows."""
@@ -106,7 +106,7 @@ class Parzen:
             )
         n, side = len(self.points), self._tile
         closest = torch.full((n,), -1, device=self.points.device)  # which of these samples, if one
-        with _full_precision():
+        with _full_precision(self.points.device):
             for first in range(0, len(samples), side):
                 tile = (samples[first : first + side] - self.centre).float()
                 half_norms = _half_squared_norms(tile).float()
@@ -218,7 +218,7 @@ def curve(
         )
     if sorted(set(counts)) != counts:
         raise UserError(f"Parzen estimate: numbers of samples must ascend; found {counts}.")
-    target = torch.device(choose_device(device))
+    target = made_ready(choose_device(device))  # to draw as it does in training
     parzen = Parzen(points.to(target), sigmas)
     key = {
         "model": model,
@@ -398,11 +398,17 @@ def _digest(points: Tensor) -> str:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def _full_precision(device: torch.device) -> Iterator[None]:
     """Products of true float32: what training may have allowed instead (TF32) has 10 bits; distances need all 24."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    # Of this device alone, and by the name that training uses: PyTorch refuses a mixture of the older names and the
+    # newer ones, and its common setting for all devices would be left to the others.
+    if device.type == "cuda":
+        backend, name, exact = torch.backends.cuda.matmul, "allow_tf32", False
+    else:
+        backend, name, exact = torch.backends.mkldnn.matmul, "fp32_precision", "ieee"
+    before = getattr(backend, name)
+    setattr(backend, name, exact)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        setattr(backend, name, before)

@@ -135,7 +135,7 @@ def save_together(
 def _serialised(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> bytes:
     from safetensors.torch import save as serialise
 
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     text = {key: json.dumps(value) for key, value in metadata.items()}
     text["sha256"] = json.dumps(digest(tensors, text))
     return serialise(tensors, metadata=text)

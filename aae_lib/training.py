@@ -95,8 +95,9 @@ def fit_replicates(
     `together` trains those that stand at the same epoch as one program; None does so on a GPU, which one replicate
     alone does not fill. Each has the randomness that it has alone; its numbers then differ by rounding.
     `bfloat16` has hidden layers compute in that format (`engine.in_bfloat16`), which some processors do faster.
-    Raises UserError for an unusable device or data set or a disk that refuses, Stopped at SIGTERM, after which the
-    same call goes on where it was, and, once the other seeds are done, Diverged for a cost that is not finite.
+    Raises UserError for an unusable device or data set, a GPU whose memory is full or a disk that refuses, Stopped at
+    SIGTERM, after which the same call goes on where it was, and, once the other seeds are done, Diverged for a cost
+    that is not finite.
     """
     if experiment.labels and dataset.classes < 2:
         raise UserError(f"{experiment.name} learns from labels; {dataset.name} has a single class.")
@@ -114,7 +115,7 @@ def fit_replicates(
             f"{experiment.name}: {len(dataset.train)} training images are fewer than one mini-batch "
             f"of {experiment.batch_size}."
         )
-    target = _made_ready(choose_device(device))
+    target = made_ready(choose_device(device))
     if bfloat16:
         require_bfloat16(target)
     if together is None:
@@ -123,13 +124,19 @@ def fit_replicates(
     lost: dict[int, str] = {}  # seeds that diverged, with what is to be said of them
     while waiting := [seed for seed in dict.fromkeys(seeds) if seed not in {**done, **lost}]:
         group = waiting if together else waiting[:1]
-        replicas = [_replica(experiment, dataset, seed, target, bfloat16) for seed in group]
         try:
+            replicas = [_replica(experiment, dataset, seed, target, bfloat16) for seed in group]
             done |= _finished(replicas, dataset, epochs, quiet, checkpoint_seconds)
         except Diverged as error:
             lost |= dict.fromkeys(error.seeds, str(error))
             if len(waiting) > len(error.seeds):
                 print(f"warning: {error} The other seeds go on.", file=sys.stderr)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"the memory of {target} is full: {experiment.name}, seeds {', '.join(map(str, group))} together. "
+                "Train fewer at once (--seeds or --no-together; replicates in a notebook), or see with nvidia-smi what "
+                "else it holds. Checkpoints stand."
+            ) from None
     if lost:
         raise Diverged("\n".join(dict.fromkeys(lost.values())), lost)
     for run in done.values():
@@ -188,8 +195,8 @@ def _replica(
     # Before replicates share memory, which a copy would copy as a whole.
     average = None if experiment.average_after is None else AveragedModel(model, use_buffers=True)
     provenance = store.provenance(str(device), torch.get_num_threads())
-    if bfloat16:
-        provenance["products"] = "bfloat16"
+    if bfloat16 or device.type == "cuda":
+        provenance["products"] = "bfloat16" if bfloat16 else "TF32"
     run = Run(experiment, seed, 0, model, {}, provenance)
     return Replica(run, descent, provenance, bfloat16, average)
 
@@ -218,6 +225,8 @@ def _train(
     experiment = runs[0].experiment
     program = _program(replicas, dataset)
     device = program.device
+    if device.type == "cuda":  # else the most of an earlier run in this process would be this one's
+        torch.cuda.reset_peak_memory_stats(device)
 
     saved = ended = started = time.monotonic()  # `ended`: the last checkpoint at an epoch's end
     spent = [run.provenance.get("wall_seconds", 0.0) for run in runs]
@@ -473,7 +482,7 @@ def choose_device(name: str = "auto") -> str:
     return name
 
 
-def _made_ready(device: str) -> torch.device:
+def made_ready(device: str) -> torch.device:
     """The device, set to how this library computes on it."""
     target = torch.device(device)
     if target.type == "cuda":
@@ -508,7 +517,7 @@ def require_gpu(profile: Profile, device: str, allow_cpu: bool = False) -> None:
 
 def seconds_per_epoch(experiment: Experiment, device: str, pixels: int = 784) -> float:
     """Seconds that one epoch of 50 000 images would take here, evaluation aside, from a few steps on random images."""
-    target, size, timed = _made_ready(device), experiment.batch_size, 7
+    target, size, timed = made_ready(device), experiment.batch_size, 7
     noise = np.random.default_rng(0)
     images = noise.integers(0, 256, (20 * size, pixels, 1), dtype=np.uint8)
     split = Split(images, (np.arange(len(images)) % 10).astype(np.uint8))

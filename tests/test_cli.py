@@ -106,6 +106,7 @@ def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
     assert cli.main(["doctor", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert "GiB free" in out
+    assert "nvidia-smi" not in out
     line = next(row for row in out.splitlines() if row.startswith("mnist_100 "))
     # one minute an epoch: 1, 50 with 3 replicates, 5000 with 10
     assert line.split() == ["mnist_100", "1.0", "min", "1.0", "min", "2.5", "h", "34.7", "days"]
@@ -115,6 +116,15 @@ def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
     (data.root() / "tfd" / "TFD_48x48.mat").touch()
     assert cli.main(["doctor", "--device", "cpu"]) == 0
     assert re.search("^table1_tfd_aae +2.0 min", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize("smi", [None, "/usr/bin/nvidia-smi"])
+def test_doctor_says_where_a_driver_is_no_help(smi, roots, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(training, "seconds_per_epoch", lambda *_: 60.0)
+    monkeypatch.setattr(training.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cli.shutil, "which", lambda _: smi)
+    assert cli.main(["doctor"]) == 0
+    assert ("PyTorch finds no GPU" in capsys.readouterr().out) == bool(smi)
 
 
 def test_what_train_is_given_reaches_training(roots, digits_archive, monkeypatch) -> None:

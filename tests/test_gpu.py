@@ -157,7 +157,8 @@ def test_seeds_train_together_by_default_and_with_tf32(
 
 
 @needs_gpu
-def test_parzen_on_the_gpu_is_that_of_the_cpu() -> None:
+def test_parzen_on_the_gpu_is_that_of_the_cpu(monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)  # as after training
     points, samples = torch.rand(300, 784), torch.rand(5000, 784)
     found = []
     for device in ("cpu", "cuda"):

@@ -172,8 +172,10 @@ def test_clean_removes_folders_of_the_build_alone_whatever_it_is_called():
 
 
 def test_what_make_book_is_given_reaches_snakemake():
-    shown = make("-n", "book", "PROFILE=paper", "SEED=7", "REPLICATES=2", "ALLOW_CPU=1").stdout
-    for given in ("profile=paper", "seed=7", "replicates=2", "allow_cpu=1"):
+    shown = make(
+        "-n", "book", "PROFILE=paper", "SEED=7", "REPLICATES=2", "ALLOW_CPU=1", "THREADS=3"
+    ).stdout
+    for given in ("profile=paper", "seed=7", "replicates=2", "allow_cpu=1", "threads=3"):
         assert given in shown
 
 

@@ -150,22 +150,26 @@ def test_samples_that_repeat_share_their_rounding_and_no_more() -> None:
 
 
 def test_what_training_allows_of_products_is_not_allowed_of_distances(monkeypatch) -> None:
-    """Even where the processor at hand would make no difference."""
+    """Even where the processor at hand would make no difference; and what a GPU is allowed is its own."""
     points, samples = uniform(200, 784, 0), uniform(300, 784, 1)
-    before, used, add = torch.get_float32_matmul_precision(), set(), Parzen._add
+    before, used, add = torch.get_float32_matmul_precision(), [], Parzen._add
+    of_gpus, of_processors = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
 
     def watched(*given):
-        used.add(torch.get_float32_matmul_precision())
+        used.append(of_processors.fp32_precision)
         return add(*given)
 
     monkeypatch.setattr(Parzen, "_add", watched)
     try:
         torch.set_float32_matmul_precision("medium")
+        of_gpus.allow_tf32 = True  # as training on one does
+        allowed = of_processors.fp32_precision
+        assert allowed not in ("ieee", "none")
         streamed(points, samples)
-        assert torch.get_float32_matmul_precision() == "medium"
+        assert (of_processors.fp32_precision, of_gpus.allow_tf32) == (allowed, True)
     finally:
         torch.set_float32_matmul_precision(before)
-    assert used == {"highest"}
+    assert set(used) == {"ieee"}
 
 
 def test_shifting_all_changes_nothing_and_scaling_all_changes_the_volume_alone() -> None:

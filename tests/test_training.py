@@ -422,6 +422,16 @@ def test_a_cost_that_is_not_finite_stops_the_run_with_one_message(digits, runs) 
     assert not list(runs.rglob("*.safetensors"))
 
 
+def test_a_gpu_whose_memory_is_full_is_one_message(digits, runs, monkeypatch) -> None:
+    def full(program: Program) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Program, "advance", full)
+    seeds = {"seeds": [3, 4], "together": True}
+    with pytest.raises(UserError, match=r"full: fig2_gaussian, seeds 3, 4 together.*fewer at once"):
+        fit_replicates(small("fig2_gaussian"), digits, epochs=1, **seeds)
+
+
 def test_too_few_images_for_a_mini_batch(digits, runs) -> None:
     few = data.subset(digits, 50, 50, 50)
     with pytest.raises(UserError, match="50 training images are fewer than one mini-batch of 100"):
