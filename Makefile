@@ -45,7 +45,7 @@ data: setup ## fetch and verify MNIST
 book: setup ## train what is missing, execute the chapters, build the book
 	@start=$$(date +%s); $(RUN) -m snakemake --snakefile Snakefile --directory "$(BUILD)/snakemake" \
 		--runtime-source-cache-path "$(CACHE)/snakemake" \
-		--cores $(CORES) --rerun-incomplete --nolock --quiet all \
+		--cores $(CORES) --rerun-incomplete --nolock --keep-going --quiet all \
 		--config profile=$(PROFILE) seed=$(SEED) replicates=$(REPLICATES) data="$(DATA)" threads=$(THREADS) together=$(TOGETHER) \
 		allow_cpu=$(ALLOW_CPU) && \
 		took=$$(($$(date +%s) - start)) && echo "Total time:    $$((took / 60)) min $$((took % 60)) s"
@@ -104,9 +104,9 @@ clean: ## remove the built book and its staged source; runs, chapters and result
 # that it names; pip can check no such sum for this folder, nor for torch, of which each kind of machine has its own build.
 $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	@command -v git >/dev/null || { echo "make: git is missing; install it (Debian: apt install git)." >&2; exit 2; }
-	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11 or later, or name one: make PYTHON=python3.12" >&2; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "make: $$($(PYTHON) --version 2>&1) is too old; Python 3.11 or later is needed: make PYTHON=python3.12" >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); install Python 3.11 to 3.14, or name one: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+		{ echo "make: $$($(PYTHON) --version 2>&1) cannot run this; Python 3.11 to 3.14 is needed: make PYTHON=python3.12" >&2; exit 2; }
 	@test -x $(RUN) || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "make: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 2; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

@@ -573,6 +573,8 @@ def check_executed(project: Project, path: Path) -> dict[str, Any]:
     if not project.source(chapter).exists():
         raise UserError(f"{path} has no source notebooks/{chapter}.py; remove it.")
     if digest != source_sha256(project, chapter):
+        if path.parent == project.published:
+            remedy = f"Put it back ('git checkout notebooks/{chapter}.*'), or execute the chapter and publish it."
         raise UserError(f"{path} is stale: notebooks/{chapter}.py has changed since. {remedy}")
     expected = 0
     for number, cell in enumerate(notebook.cells, start=1):
@@ -609,7 +611,10 @@ def build(project: Project, published: bool = False) -> Path:
         log = project.build / "logs" / "book.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with store.scratch(lock) as scratch:
-            command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
+            program = Path(sys.executable).with_name("jupyter-book")
+            if not program.exists():
+                raise UserError(f"there is no {program}; 'make -B setup' installs it.")
+            command = [str(program), "build", str(source)]
             command += ["--config", str(project.root / "_config.yml"), "--path-output", scratch]
             command += ["-W", "-n", "--keep-going"]
             done = subprocess.run(command, capture_output=True, text=True)
@@ -638,15 +643,31 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
     ran: dict[str, Path] = {}  # the results of the very execution that is shown of a chapter
     own: list[Path] = []  # this machine's results of the chapters that it executed
     behind: list[Path] = []  # the results of all that is shown
+    ways: dict[str, str] = {}  # how this machine executed its chapters
     for chapter in project.names():
         here, tracked = (f / f"{chapter}.ipynb" for f in (project.chapters, project.published))
         if here.exists() and not published:
-            parameters = check_executed(project, here)["parameters"]
+            about = check_executed(project, here)
+            parameters = about["parameters"]
             chosen[chapter] = here
-            own += project.all_results(parameters.get("profile", "quick"), chapter)
+            ways[chapter] = ", ".join(
+                f"{k} {parameters.get(k)}" for k in ("profile", "seed", "data")
+            )
+            found = project.all_results(parameters.get("profile", "quick"), chapter)
             if results := own_results(project, chapter, parameters):
-                ran[chapter] = results
-                behind.append(results)
+                try:
+                    of_this = same_execution(about, json.loads(results.read_bytes()))
+                except UNREADABLE:
+                    of_this = True  # what is wrong with it is said below
+                if of_this:
+                    ran[chapter] = results
+                    behind.append(results)
+                else:  # of the notebook, changed and run by hand with the same parameters
+                    found.remove(results)
+                    print(
+                        f"left out: {results}, of another execution than the page. {_again(chapter, parameters)}"
+                    )
+            own += found
         elif tracked.exists():
             check_executed(project, tracked)
             chosen[chapter] = tracked
@@ -654,6 +675,13 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
         else:
             print(
                 f"left out: {chapter}, which has not been executed ('make chapter CHAPTER={chapter}')"
+            )
+
+    usual = max(ways.values(), key=list(ways.values()).count, default=None)
+    for chapter, way in ways.items():
+        if way != usual:
+            print(
+                f"note: {chapter} was executed with {way}; most chapters that are shown with {usual}"
             )
 
     shutil.rmtree(source, ignore_errors=True)

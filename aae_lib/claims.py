@@ -409,7 +409,8 @@ def evidence(results: Path | str | Iterable[Path | str]) -> dict[str, Evidence]:
     Where several files give the same claim, one counts: a run on the claim's data that is no smoke run before
     any other, then one at the claim's own epoch, then the one with more epochs, then the one with
     more seeds. Seeds that other files have beside it, measured after as many epochs on the same profile and data
-    by models of the same configurations, are added: a chapter may be executed seed by seed.
+    by models of the same configurations, are added where seeds that both have agree: a chapter may be executed seed by
+    seed.
     A folder that does not exist holds no evidence.
     Raises UserError for a folder that cannot be read, and, with file and key, for any defect in a file.
     """
@@ -430,7 +431,7 @@ def evidence(results: Path | str | Iterable[Path | str]) -> dict[str, Evidence]:
         for item in others:
             alike = replace(item, values=first.values) == first
             alike &= all(item.hashes.get(e, told) == told for e, told in first.hashes.items())
-            if alike and item.values.keys().isdisjoint(first.values):
+            if alike and all(first.values.get(s, v) == v for s, v in item.values.items()):
                 first = replace(
                     first, values=first.values | item.values, hashes=item.hashes | first.hashes
                 )

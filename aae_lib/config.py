@@ -12,11 +12,12 @@ import sys
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from aae_lib.data import Dataset, digest_of, load, subset
+from aae_lib.data import Dataset, digest_of, fit_for_a_file, load, subset
 from aae_lib.errors import UserError, suggest
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture, Prior, SwissRoll
 
 MOST_SEEDS = 10_000
+MOST_EPOCHS = 1_000_000  # the names of checkpoints have six digits
 """As many replicates, or more, are a slip of the pen, and would be a list that fills the memory."""
 
 MATHEMATICS = 1
@@ -175,6 +176,9 @@ class Experiment:
         sizes = (self.hidden, self.layers, self.batch_size, self.epochs, *self.matching_layers)
         sizes += (self.noise_dim, self.code_dim)
         needs = {
+            "a name has 1 to 60 printable characters without / or \\, the first no dot": not (
+                fit_for_a_file(self.name)
+            ),
             "units, layers, batch_size, epochs, noise_dim and code_dim must be at least 1": any(
                 size < 1 for size in sizes
             ),
@@ -420,10 +424,10 @@ def profile(name: str) -> Profile:
 def checked_epochs(what: str, epochs: object) -> float:
     """`epochs`, a whole number as an int. Raises UserError, naming `what`, for what is no length of a run."""
     number = type(epochs) in (int, float) and abs(epochs) <= sys.float_info.max
-    if not (number and epochs > 0 and (epochs < 1 or epochs == int(epochs))):
+    if not (number and 0 < epochs < MOST_EPOCHS and (epochs < 1 or epochs == int(epochs))):
         raise UserError(
-            f"{what} is {epochs!r}; epochs are a whole number of at least 1, or a share of the first epoch, "
-            "between 0 and 1."
+            f"{what} is {epochs!r}; epochs are a whole number from 1 to fewer than {MOST_EPOCHS:,}, or a share of the "
+            "first epoch, between 0 and 1."
         )
     return int(epochs) if epochs >= 1 else epochs  # 20.0 is 20
 

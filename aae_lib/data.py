@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -395,8 +396,12 @@ def _archive(path: Path) -> Dataset:
             refuse(key, "one string", _described(arrays[key]))
     name, note = str(arrays["name"]), str(arrays["note"])
     # Files are named after it.
-    if not 0 < len(name) <= 60 or not name.isprintable() or set(name) & set("/\\"):
-        refuse("name", "1 to 60 printable characters without / or \\", repr(name[:80]))
+    if not fit_for_a_file(name):
+        refuse(
+            "name",
+            "1 to 60 printable characters without / or \\, the first no dot",
+            repr(name[:80]),
+        )
     if (own := name.lower().partition(":")[0]) in OFFICIAL:
         refuse("name", f"another than that of the data set {own.upper()}", f"'{name}'")
 
@@ -452,6 +457,11 @@ def _listed(values: list[int]) -> str:
 
 def _folder(given: str | Path | None) -> Path:
     return root() if given is None else expanded(given)
+
+
+def fit_for_a_file(name: str) -> bool:
+    """Whether files may be named so: 1 to 60 printable characters without a slash, the first no dot."""
+    return re.fullmatch(r"[^./\\][^/\\]{0,59}", name) is not None and name.isprintable()
 
 
 def digest_of(text: str) -> str:

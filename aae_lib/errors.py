@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 
 UNREADABLE = (
@@ -63,6 +63,10 @@ def exit_code(program: str, command: Callable[[], int | None], interrupted: str 
     after which `interrupted` says what stands.
     """
     code = 0
+    with suppress(
+        AttributeError
+    ):  # a dash is no reason to fail where a terminal knows none; some streams cannot say
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = command() or 0
         sys.stdout.flush()

@@ -7,6 +7,7 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ class Chapter:
     obtained: dict[str, dict[str, Any]] = field(default_factory=dict)
     series: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    namespace: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(
@@ -84,7 +86,7 @@ class Chapter:
             note = f" ({dataset.note.rstrip('.')})" if dataset.note else ""
             told = f"*Images of {dataset.name}{note} in the place of MNIST's, of which the paper's numbers are.*"
             display(Markdown(told))
-        return cls(name, title, chosen, seeds, device, dataset, parameters)
+        return cls(name, title, chosen, seeds, device, dataset, parameters, namespace=namespace)
 
     def train(
         self,
@@ -98,8 +100,10 @@ class Chapter:
 
         `epochs`, `seeds` and `dataset`, where given, take the place of the profile's and the chapter's.
         In a chapter whose parameter `train` is False nothing is trained: a run that the store does not hold
-        is `published`.
+        is `published`. Raises UserError for a parameter that was changed since the chapter was opened, and as
+        `training.fit_replicates` does.
         """
+        self._refuse_changed()
         if isinstance(experiment, str):
             experiment = by_name(experiment)
         if epochs is None:
@@ -232,8 +236,10 @@ class Chapter:
     def finish(self) -> Path:
         """Write this execution's results as one JSON file in the profile's folder; returns its path.
 
-        Raises UserError for a result that is not finite, and if the disk refuses.
+        Raises UserError for a result that is not finite, for a parameter that was changed since the chapter was opened,
+        and if the disk refuses.
         """
+        self._refuse_changed()
         seed = f".seed-{self.seeds[0]}" if self.seeds[0] else ""
         own = "" if self.parameters["data"] == "mnist" else f".{self.dataset.identity}"
         folder = store.build_root() / "results" / self.profile.name
@@ -241,6 +247,16 @@ class Chapter:
         text = json.dumps(self._as_json(), indent=1, allow_nan=False)
         store.write_atomically(path, text.encode() + b"\n")
         return path
+
+    def _refuse_changed(self) -> None:
+        """Results would be said to be of parameters that they are not of."""
+        for key in book.PARAMETERS:
+            now, before = (where.get(key) for where in (self.namespace, self.parameters))
+            if key in self.namespace and now != before:
+                raise UserError(
+                    f"{self.name}: {key} is {now!r} now and was {before!r} when the chapter was opened; run the cell "
+                    "below the parameters again, and those after it."
+                )
 
     def against_the_paper(self, *places: str) -> HTML:
         """The claims whose ids begin with one of `places`: the paper's number, this run, the published evidence.
@@ -321,8 +337,10 @@ def source(*functions: Callable[..., Any]) -> Markdown:
     return Markdown("```python\n" + "\n\n\n".join(parts) + "\n```")
 
 
-def changed(experiment: Experiment, name: str, **changes: Any) -> Experiment:
+def changed(experiment: str | Experiment, name: str, **changes: Any) -> Experiment:
     """A variant of `experiment` under a new name. Raises UserError for a field that there is not."""
+    if isinstance(experiment, str):
+        experiment = by_name(experiment)
     known = [f.name for f in fields(experiment)]
     for key in changes:
         if key not in known:
@@ -354,10 +372,14 @@ def counted(number: float, thing: str) -> str:
 
 
 def glue(name: str, value: Any) -> None:
-    """Make `value` available to the chapter's prose under `name`, so that no number there is typed."""
-    from myst_nb import glue as put
+    """Make `value` available to the chapter's prose under `name`, so that no number there is typed.
 
-    put(name, value, display=False)
+    Only a built book shows it: a kernel without the book's packages does without.
+    """
+    with suppress(ImportError):
+        from myst_nb import glue as put
+
+        put(name, value, display=False)
 
 
 def _refuse_unknown(name: str, namespace: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -224,7 +224,11 @@ def locked(folder: Path, remedy: str = "set AAE_RUNS and AAE_BUILD elsewhere") -
                 print(f"waiting for the process that holds {folder} …", file=sys.stderr)
                 fcntl.flock(file, fcntl.LOCK_EX)
             for leftover in folder.glob(f".*{TEMPORARY}"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                # On a shared disk another node may have swept it, and the listing not know yet.
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
                 f"cannot lock {folder}: {error.strerror}. Make it a folder that can be written to, on a disk that has "

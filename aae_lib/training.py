@@ -396,7 +396,7 @@ def _save(replicas: Sequence[Replica]) -> None:
         kept = {*store.KEPT_EPOCHS, run.experiment.quick, run.experiment.epochs}
         for epoch, path in store.checkpoints(run.experiment, run.seed).items():
             if epoch < run.epochs and epoch not in kept:
-                path.unlink()
+                path.unlink(missing_ok=True)
         _drop_withins(run)
 
 
@@ -418,7 +418,7 @@ def _drop_withins(run: Run) -> None:
     """Drop what was left inside epochs that the run has behind it."""
     for epoch, path in store.withins(run.experiment, run.seed).items():
         if epoch < run.epochs:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _resume(replica: Replica, epochs: Sequence[float], report: bool = True) -> bool:

@@ -396,6 +396,56 @@ def test_a_staged_chapter_shows_its_own_run_not_another_of_other_images(project:
     assert "40.00" in output.data["text/html"] and "16.00" not in output.data["text/html"]
 
 
+def test_a_staged_chapter_shows_no_results_of_another_execution(project: Project, capsys):
+    """A reader changed the notebook, left its parameters, and ran it by hand."""
+    write_chapter(project, TINY.replace("seed + 1", 'chapter.against_the_paper("a2.")'))
+    path = write_executed(project, project.chapters)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata[METADATA]["results_created"] = "2026-11-29"
+    notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", {"text/html": "old"})]
+    nbformat.write(notebook, path)
+    for created, other in (("2026-11-30", True), ("2026-11-29", False)):
+        results = write_results(project, project.results("quick", "01_tiny"), created=created)
+        book.stage(project, project.build / "source")
+        staged = (project.build / "source" / "chapters" / path.name).read_text()
+        assert ("This run" not in staged) == other
+        assert (f"left out: {results}, of another execution" in capsys.readouterr().out) == other
+        scorecard = (project.build / "source" / "generated" / "scorecard.md").read_text()
+        assert ("This machine" not in scorecard) == other
+
+
+def test_chapters_of_different_profiles_in_one_book_are_named(project: Project, capsys):
+    toc = project.root / "book" / "_toc.yml"
+    for name in ("02_tiny", "03_tiny"):
+        toc.write_text(
+            toc.read_text().replace(
+                "- file: chapters/01_tiny", f"- file: chapters/{name}\n  - file: chapters/01_tiny"
+            )
+        )
+        write_chapter(project, TINY, name)
+        write_executed(project, project.chapters, name, profile="standard")
+    write_executed(project, project.chapters)
+    book.stage(project, project.build / "source")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert [re.findall(r"\d\d_tiny|profile \w+", line) for line in notes] == [
+        ["01_tiny", "profile quick", "profile standard"]
+    ]
+
+
+def test_a_published_chapter_whose_source_was_edited_says_how_to_put_it_back(project: Project):
+    write_executed(project, project.published)
+    write_chapter(project, project.source("01_tiny").read_text() + "\n# A note.\n")
+    with pytest.raises(UserError, match=r"is stale.*'git checkout notebooks/01_tiny\.\*'"):
+        book.stage(project, project.build / "source", published=True)
+
+
+def test_a_missing_jupyter_book_is_told_with_what_installs_it(project: Project, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(project.root / "python"))
+    write_executed(project, project.published)
+    with pytest.raises(UserError, match=r"no .*jupyter-book; 'make -B setup' installs it\."):
+        book.build(project, published=True)
+
+
 def test_a_chapter_that_was_never_executed_is_left_out(project: Project, capsys):
     book.stage(project, project.build / "source")
     assert "left out: 01_tiny" in capsys.readouterr().out

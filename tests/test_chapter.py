@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def parameters(digits_archive, tmp_path, trained_once, monkeypatch) -> dict:
         ({"train": "no"}, "parameter train must be bool, not 'no'"),
         ({"first_seed_epochs": "abc"}, "first_seed_epochs must be int or float or None"),
         ({"house_number_epochs": "abc"}, "house_number_epochs must be int or float or None"),
-        ({"house_number_epochs": 0}, "house_number_epochs is 0; epochs are a whole number of at"),
+        ({"house_number_epochs": 0}, "house_number_epochs is 0; epochs are a whole number from 1"),
+        ({"house_number_epochs": 1e6}, "to fewer than 1,000,000"),
         ({"house_number_epochs": True}, "house_number_epochs must be int or float or None"),
     ],
 )
@@ -63,6 +65,27 @@ def test_a_wrong_parameter_is_refused_in_one_message(parameters, changes, messag
     with pytest.raises(UserError, match=message) as caught:
         Chapter.open(NAME, "A chapter", parameters | changes, also=own)
     assert len(caught.value._render_traceback_()) == 1
+
+
+@pytest.mark.parametrize("what", ["train", "finish"])
+def test_a_parameter_that_is_changed_below_its_cell_is_refused(parameters, what) -> None:
+    """As a reader does in a notebook that is open: the results would be said to be of what they are not of."""
+    chapter = Chapter.open(NAME, "A chapter", parameters)
+    parameters["own"] = 3  # a variable of the chapter's
+    chapter.train("nn_100", epochs=1)
+    parameters["replicates"] = 5
+    with pytest.raises(UserError, match=r"replicates is 5 now and was None.*below the parameters"):
+        chapter.train("nn_100", epochs=1) if what == "train" else chapter.finish()
+
+
+def test_prose_gets_no_value_where_the_book_s_packages_are_missing(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "myst_nb", None)
+    notebook.glue("epochs", 50)
+
+
+def test_a_variant_of_an_experiment_by_name() -> None:
+    variant = notebook.changed("nn_100", "mine", hidden=20)
+    assert variant == notebook.changed(by_name("nn_100"), "mine", hidden=20)
 
 
 def test_images_in_mnist_s_place_are_named_with_their_note(parameters, monkeypatch) -> None:

@@ -560,10 +560,12 @@ def test_seeds_of_several_files_are_one_evidence(tmp_path):
         seeds = [int(seed) for seed in values]
         runs = [{"experiment": "mnist_100", "hash": "0123456789ab"}]
         write(tmp_path / name, values=values, seeds=seeds, runs=runs)
+    runs = [{"experiment": "mnist_100", "hash": "0123456789ab"}]
+    write(tmp_path / "overlapping", values={"1": 1.8, "4": 1.9}, seeds=[1, 4], runs=runs)
     verdict = row(tmp_path)
-    assert (verdict.n, verdict.obtained) == (4, pytest.approx(1.9))
+    assert (verdict.n, verdict.obtained) == (5, pytest.approx(1.9))
     unlike = {
-        "a seed that is there already": {"values": {"1": 9.0}, "seeds": [1]},
+        "another value of a seed that is there already": {"values": {"1": 9.0}, "seeds": [1]},
         "other epochs": {"values": {"7": 9.0}, "seeds": [7], "epochs": 4000},
         "another profile": {"values": {"7": 9.0}, "seeds": [7], "profile": "standard"},
         "other data": {"values": {"7": 9.0}, "seeds": [7], "data": {"name": "mine"}},

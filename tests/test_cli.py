@@ -118,6 +118,22 @@ def test_doctor_reports_and_estimates(roots, monkeypatch, capsys) -> None:
     assert re.search("^table1_tfd_aae +2.0 min", capsys.readouterr().out, re.M)
 
 
+def test_a_terminal_without_dashes_is_told_the_claims_all_the_same(roots) -> None:
+    command = [sys.executable, "-m", "aae_lib.cli", "claims"]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"mnist" in done.stdout.lower()
+
+
+def test_windows_is_told_what_the_library_needs() -> None:
+    script = "import sys; sys.platform = 'win32'; import aae_lib"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.endswith(
+        "ImportError: aae_lib needs Linux or macOS: on Windows, its Linux (WSL)\n"
+    )
+
+
 @pytest.mark.parametrize("smi", [None, "/usr/bin/nvidia-smi"])
 def test_doctor_says_where_a_driver_is_no_help(smi, roots, monkeypatch, capsys) -> None:
     monkeypatch.setattr(training, "seconds_per_epoch", lambda *_: 60.0)

@@ -217,6 +217,10 @@ def test_smoke_images_are_a_data_set_of_their_own(digits_archive) -> None:
         ("table1_gmmn", {"batch_norm": "hidden"}, "a GMMN has no batch norm"),
         ("fig2_vae_gaussian", {"discriminator_label": True}, "label needs an adversary"),
         *(
+            ("mnist_100", {"name": name}, "a name has 1 to 60 printable characters")
+            for name in ("", "../mine", "a\\b", ".mine", "x" * 61, "two\nlines")
+        ),
+        *(
             (
                 name,
                 {field: value},

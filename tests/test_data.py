@@ -504,6 +504,7 @@ DEFECTS: dict[str, tuple[str, Callable[[dict], object], str]] = {
     "a path as name": ("name", lambda a: "/../../evil", r"without / or .*found '/../../evil'"),
     "a path of Windows as name": ("name", lambda a: "..\\evil", "without / or"),
     "a name of two lines": ("name", lambda a: "two\nlines", "printable"),
+    "a hidden file as name": ("name", lambda a: ".mine", "the first no dot"),
     "no name": ("name", lambda a: "", "1 to 60"),
     "a long name": ("name", lambda a: "x" * 61, "1 to 60"),
     "TFD's name": ("name", lambda a: "tfd:2", "another than that of the data set TFD"),
