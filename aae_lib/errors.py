@@ -63,9 +63,8 @@ def exit_code(program: str, command: Callable[[], int | None], interrupted: str 
     after which `interrupted` says what stands.
     """
     code = 0
-    with suppress(
-        AttributeError
-    ):  # a dash is no reason to fail where a terminal knows none; some streams cannot say
+    # A dash is no reason to fail where a terminal knows none. Some streams cannot be told.
+    with suppress(AttributeError):
         sys.stdout.reconfigure(errors="replace")
     try:
         code = command() or 0

@@ -133,7 +133,7 @@ def fit_replicates(
                 print(f"warning: {error} The other seeds go on.", file=sys.stderr)
         except torch.OutOfMemoryError:
             raise UserError(
-                f"the memory of {target} is full: {experiment.name}, seeds {', '.join(map(str, group))} together. "
+                f"the memory of {target} is full: {experiment.name}, seed {', '.join(map(str, group))}. "
                 "Train fewer at once (--seeds or --no-together; replicates in a notebook), or see with nvidia-smi what "
                 "else it holds. Checkpoints stand."
             ) from None

@@ -428,7 +428,7 @@ def test_a_gpu_whose_memory_is_full_is_one_message(digits, runs, monkeypatch) ->
 
     monkeypatch.setattr(Program, "advance", full)
     seeds = {"seeds": [3, 4], "together": True}
-    with pytest.raises(UserError, match=r"full: fig2_gaussian, seeds 3, 4 together.*fewer at once"):
+    with pytest.raises(UserError, match=r"full: fig2_gaussian, seed 3, 4.*fewer at once"):
         fit_replicates(small("fig2_gaussian"), digits, epochs=1, **seeds)
 
 
