@@ -90,6 +90,10 @@ localrules:  # seconds each: not worth a place in a cluster's queue
 EXECUTED = [BUILD / "chapters" / f"{chapter}.ipynb" for chapter in CHAPTERS]
 
 
+onerror:
+    print("snakemake: a job failed; what it said stands above. The same command makes what is missing.", file=sys.stderr)
+
+
 rule book:
     input:
         EXECUTED,

@@ -305,6 +305,16 @@ def same_execution(about: Mapping[str, Any], results: Mapping[str, Any]) -> bool
     return all(about[key] == value for key, value in theirs.items() if key in about)
 
 
+def _in_place_of(about: Mapping[str, Any], results: Path) -> bool:
+    """Whether `results`, of the seed and the data that `about` tells of, are those of another execution."""
+    with suppress(*UNREADABLE):  # what cannot be read is told by who shows it
+        content = json.loads(results.read_bytes())
+        mine, theirs = about["parameters"], content["parameters"]
+        same_place = all(mine.get(key) == theirs.get(key) for key in ("seed", "data"))
+        return same_place and not same_execution(about, content)
+    return False
+
+
 def pair_difference(project: Project, chapter: str) -> str | None:
     """What sets a chapter's .py and .ipynb apart; None if they say the same."""
     import jupytext
@@ -574,7 +584,10 @@ def check_executed(project: Project, path: Path) -> dict[str, Any]:
         raise UserError(f"{path} has no source notebooks/{chapter}.py; remove it.")
     if digest != source_sha256(project, chapter):
         if path.parent == project.published:
-            remedy = f"Put it back ('git checkout notebooks/{chapter}.*'), or execute the chapter and publish it."
+            remedy = (
+                f"Where prose alone has, '.venv/bin/python -m aae_lib.book reword {chapter}' and publish it; where "
+                f"code has, execute and publish it; 'git checkout notebooks/{chapter}.*' drops a change."
+            )
         raise UserError(f"{path} is stale: notebooks/{chapter}.py has changed since. {remedy}")
     expected = 0
     for number, cell in enumerate(notebook.cells, start=1):
@@ -653,21 +666,16 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
             ways[chapter] = ", ".join(
                 f"{k} {parameters.get(k)}" for k in ("profile", "seed", "data")
             )
-            found = project.all_results(parameters.get("profile", "quick"), chapter)
-            if results := own_results(project, chapter, parameters):
-                try:
-                    of_this = same_execution(about, json.loads(results.read_bytes()))
-                except UNREADABLE:
-                    of_this = True  # what is wrong with it is said below
-                if of_this:
-                    ran[chapter] = results
-                    behind.append(results)
-                else:  # of the notebook, changed and run by hand with the same parameters
-                    found.remove(results)
+            for results in project.all_results(parameters.get("profile", "quick"), chapter):
+                if _in_place_of(about, results):
                     print(
                         f"left out: {results}, of another execution than the page. {_again(chapter, parameters)}"
                     )
-            own += found
+                else:
+                    own.append(results)
+            if (results := own_results(project, chapter, parameters)) in own:
+                ran[chapter] = results
+                behind.append(results)
         elif tracked.exists():
             check_executed(project, tracked)
             chosen[chapter] = tracked
@@ -677,12 +685,10 @@ def stage(project: Project, source: Path, published: bool = False) -> None:
                 f"left out: {chapter}, which has not been executed ('make chapter CHAPTER={chapter}')"
             )
 
-    usual = max(ways.values(), key=list(ways.values()).count, default=None)
-    for chapter, way in ways.items():
-        if way != usual:
-            print(
-                f"note: {chapter} was executed with {way}; most chapters that are shown with {usual}"
-            )
+    if len(set(ways.values())) > 1:
+        print("note: the chapters of this machine were not executed alike:")
+        for way in dict.fromkeys(ways.values()):
+            print(f"  {way}: {', '.join(chapter for chapter in ways if ways[chapter] == way)}")
 
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(project.root / "book", source, ignore=shutil.ignore_patterns("chapters"))

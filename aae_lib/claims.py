@@ -78,9 +78,9 @@ class Claim:
 
     @property
     def aim(self) -> float:
-        """What its band is drawn around: the paper's number, where it prints one.
+        """The paper's number, where it prints one; else the middle of the band of what is to be near a value.
 
-        Else the middle of a band near a value, or the end that is further from `wrong`: a limit and no target.
+        Of any other claim it is the end of the band that is further from `wrong`: a limit and no target.
         """
         if self.reported is not None:
             return self.reported

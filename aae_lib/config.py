@@ -17,8 +17,9 @@ from aae_lib.errors import UserError, suggest
 from aae_lib.priors import Categorical, Gaussian, GaussianMixture, Prior, SwissRoll
 
 MOST_SEEDS = 10_000
-MOST_EPOCHS = 1_000_000  # the names of checkpoints have six digits
 """As many replicates, or more, are a slip of the pen, and would be a list that fills the memory."""
+MOST_EPOCHS = 1_000_000
+"""So many are not allowed either: the names of checkpoints have six digits."""
 
 MATHEMATICS = 1
 """Part of every configuration hash: raise it when a default or the training procedure changes its meaning."""

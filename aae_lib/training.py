@@ -195,8 +195,10 @@ def _replica(
     # Before replicates share memory, which a copy would copy as a whole.
     average = None if experiment.average_after is None else AveragedModel(model, use_buffers=True)
     provenance = store.provenance(str(device), torch.get_num_threads())
-    if bfloat16 or device.type == "cuda":
-        provenance["products"] = "bfloat16" if bfloat16 else "TF32"
+    if bfloat16:
+        provenance["products"] = "bfloat16"
+    elif device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        provenance["products"] = "TF32"  # which older GPUs do not have
     run = Run(experiment, seed, 0, model, {}, provenance)
     return Replica(run, descent, provenance, bfloat16, average)
 

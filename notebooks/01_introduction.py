@@ -499,7 +499,7 @@ pd.DataFrame(
 # 1. **The toy is ours: the paper has no experiment here.** Effect: none on any number of the paper.
 # 2. **The generator's cost: the paper is ambiguous.** Its formula has $\log(1 - D(G))$, its text "fool the discriminator". This book lowers $-\log D(G)$, here and in every chapter. Effect: the ablation above.
 # 3. **Steps and rates: the paper is silent.** One step of each stage in turn. The discriminator has the rates of A.2.1 (0.1, momentum 0.1); the generator of this toy goes at three tenths of that. In the later chapters both go at one rate, in most of them at A.2.1's 0.1. Effect: the first exercise.
-# 4. **Initial weights.** N(0, 0.2²), not the N(0, 0.01²) that A.1 gives for layers of 1000 units: through 64, from a single input, hardly a signal gets. Effect: change the 0.2 in `network`, run on, and see when the game begins.
+# 4. **Initial weights.** N(0, 0.2²), not the N(0, 0.01²) that A.1 gives for layers of 1000 units: with 64 units and a single input, hardly any signal gets through. Effect: change the 0.2 in `network`, run on, and see when the game begins.
 
 # %% [markdown]
 # ## Exercises

@@ -56,7 +56,7 @@
 # d = \frac{m - r}{w - r},
 # $$ (eq-distance)
 #
-# so that 0 is what the paper says and 1 is wrong. Where the paper prints no number, something else takes the place of $r$: the middle of a band with two sides; of one that is open on its better side, the end further from $w$, which is a limit and not a target.
+# so that 0 is what the paper says and 1 is wrong. Where the paper prints no number, something else takes the place of $r$: the middle of the band, where a value is to be *near* something; for all others the end of the band that is further from $w$, which is a limit and not a target.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick, standard or paper: whose results to read
@@ -140,7 +140,7 @@ HTML("\n".join(f"<h3>{title}</h3>{table}" for title, table in tables.items()))
 # short run be judged by the numbers of one that takes days.
 #
 # **What was difficult.** Two readings decide whether the semi-supervised numbers come out, and neither fails loudly: the squared error must be *summed* over pixels, and an epoch is a pass over the *unlabelled* images
-# (chapter 7 measures the first). For Figures 2, 4, 7 and 11 and for the likelihoods there are no learning rates at all. Priors that are only drawn had to be guessed. Figure 11 hangs on batch norm, on initial weights and on what the batch norm of the encoder's heads learns, and §7 gives none of them (chapter 9: it was published twice. With chapter 7's encoder, three seeds, all four errors missed; the settings were then changed by validation images, and today's verdicts are of that second model, of one seed); narrow clusterings on the last of these, which A.3 does not give
+# (chapter 7 measures the first). For Figures 2, 4, 7 and 11 and for the likelihoods there are no learning rates at all. Priors that are only drawn had to be guessed. Figure 11 hangs on batch norm, on initial weights and on what the batch norm of the encoder's heads learns, and §7 gives none of them (chapter 9: its numbers were published three times. With chapter 7's encoder, three seeds, all four errors missed; the settings were then changed by validation images, and today's verdicts are of that second model, of one seed, published after 30 epochs and again after 50); narrow clusterings on the last of these, which A.3 does not give
 # (chapter 8). Their networks, three times as wide as the others, have a schedule that is out of reach without a GPU. In Figure 7a the label decides two thirds of the images if the model is as §4 describes it, and 95 % if the discriminator is told the label, too, which Figure 6 does not show (chapter 6). The Toronto faces are not public. In all, {glue:text}`deviations` had to be decided; they are listed next.
 #
 # **Communication with original authors.** None. We have not asked the authors anything, and they have not seen this book.

@@ -404,8 +404,18 @@ def test_a_staged_chapter_shows_no_results_of_another_execution(project: Project
     notebook.metadata[METADATA]["results_created"] = "2026-11-29"
     notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", {"text/html": "old"})]
     nbformat.write(notebook, path)
-    for created, other in (("2026-11-30", True), ("2026-11-29", False)):
-        results = write_results(project, project.results("quick", "01_tiny"), created=created)
+    parameters = {"profile": "quick", "seed": 0, "data": "mnist"}
+    for created, replicates, other in (
+        ("2026-11-30", {}, True),
+        ("2026-11-30", {"replicates": 1}, True),
+        ("2026-11-29", {}, False),
+    ):
+        results = write_results(
+            project,
+            project.results("quick", "01_tiny"),
+            created=created,
+            parameters=parameters | replicates,
+        )
         book.stage(project, project.build / "source")
         staged = (project.build / "source" / "chapters" / path.name).read_text()
         assert ("This run" not in staged) == other
@@ -426,16 +436,17 @@ def test_chapters_of_different_profiles_in_one_book_are_named(project: Project, 
         write_executed(project, project.chapters, name, profile="standard")
     write_executed(project, project.chapters)
     book.stage(project, project.build / "source")
-    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert [re.findall(r"\d\d_tiny|profile \w+", line) for line in notes] == [
-        ["01_tiny", "profile quick", "profile standard"]
-    ]
+    told = capsys.readouterr().out
+    assert re.search(r"^  profile quick, seed 0, data mnist: 01_tiny$", told, re.M)
+    assert re.search(r"^  profile standard, .*: 02_tiny, 03_tiny$", told, re.M)
 
 
 def test_a_published_chapter_whose_source_was_edited_says_how_to_put_it_back(project: Project):
     write_executed(project, project.published)
     write_chapter(project, project.source("01_tiny").read_text() + "\n# A note.\n")
-    with pytest.raises(UserError, match=r"is stale.*'git checkout notebooks/01_tiny\.\*'"):
+    with pytest.raises(
+        UserError, match=r"is stale.*reword 01_tiny.*'git checkout notebooks/01_tiny\.\*'"
+    ):
         book.stage(project, project.build / "source", published=True)
 
 

@@ -400,6 +400,7 @@ def test_a_job_that_fails_leaves_the_checkpoint_that_is_there(tmp_path: Path, mo
         CUDA_VISIBLE_DEVICES="",
     )
     assert done.returncode and "--allow-cpu" in done.stdout + done.stderr
+    assert "a job failed; what it said stands above" in done.stderr
     assert kept.read_bytes() == b"weeks of work"
 
 

@@ -156,7 +156,7 @@ def test_what_training_allows_of_products_is_not_allowed_of_distances(monkeypatc
     of_gpus, of_processors = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
 
     def watched(*given):
-        used.append(of_processors.fp32_precision)
+        used.append((of_processors.fp32_precision, of_gpus.allow_tf32))
         return add(*given)
 
     monkeypatch.setattr(Parzen, "_add", watched)
@@ -169,7 +169,7 @@ def test_what_training_allows_of_products_is_not_allowed_of_distances(monkeypatc
         assert (of_processors.fp32_precision, of_gpus.allow_tf32) == (allowed, True)
     finally:
         torch.set_float32_matmul_precision(before)
-    assert set(used) == {"ieee"}
+    assert set(used) == {("ieee", True)}
 
 
 def test_shifting_all_changes_nothing_and_scaling_all_changes_the_volume_alone() -> None:
